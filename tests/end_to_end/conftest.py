@@ -16,7 +16,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def server_process(tmp_path):
-    """A server in a process of its own, which a test can kill and start again."""
+    """A server in a process of its own, which a test can kill and restart."""
     process = ServerProcess(tmp_path)
     yield process
     process.close()

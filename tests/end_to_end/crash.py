@@ -1,24 +1,23 @@
-"""Kills the server again and again under load, and looks what is left.
+"""Kills a server repeatedly under load, and compares its state with the acknowledged writes.
 
 ``python tests/end_to_end/crash.py --rounds 50``
 
-Several writers create, advance, end and delete items, one makes, rotates and revokes keys and shares, a viewer follows
-the stream, and a tracked program goes on through it all. At a random moment a server is killed with ``kill -9``, in
-some rounds once more while it starts. Then it is started again and asked. What has to hold is what the protocol
-promises:
+Several writers create, advance, end and delete items. One client makes, rotates and revokes keys and shares, a viewer
+follows the stream, and a tracked program runs through all rounds. ``kill -9`` ends a server at a random moment, in some
+rounds once more during its start. After the restart, the promises of the protocol have to hold:
 
-* Create, delete, an end and every change of a key or a share were on disk before they were answered: each of them is
-  there, a deleted run once in the history, and nothing is there that nobody sent.
-* Progress in between is answered from memory and written within half a second: what was answered before that is there.
-  What is younger may be gone, and comes back as soon as its writer sends its state again, as every client does.
-* While a viewer's connection lasts, no run moves behind what was answered, and none goes on whose end was answered. (A
-  viewer is shown a write while it is on its way to the disk, and sees it go when it is refused.)
-* After the writers have caught up, the viewer sees what is on disk, and so does the list.
+* Creates, deletes, ends and changes of keys and shares are durable before their response: all of them are there, a
+  deleted run is once in the history, and every row was sent by a client.
+* Progress is acknowledged from memory and written within half a second: older progress is there. Younger progress may
+  be lost, and is restored when its writer sends its state again, as every client does.
+* During a viewer's connection, no run moves behind an acknowledged state, and none continues after an acknowledged end.
+  (The stream shows a write while it is on its way to the disk, and retracts it if it is refused.)
+* After the writers have caught up, the viewer and the list agree with the disk.
 * ``PRAGMA integrity_check`` says ok (SQLite).
 
-``--database`` is a file, or the URL of a PostgreSQL with several replicas on it, of which one is killed.
-``--interrupt`` is a command that takes the database itself away and brings it back; then nothing at all may be gone.
-``--postgres`` starts a PostgreSQL for it, and ``--postgres --interrupt crash`` lets that one crash instead of a server.
+``--database`` is a file, or the URL of a PostgreSQL with several replicas on it, one of them a victim.
+``--interrupt`` is a command that stops and restarts the database; then nothing may be lost.
+``--postgres`` starts a PostgreSQL, and ``--postgres --interrupt crash`` crashes that instead of a server.
 """
 
 from __future__ import annotations
@@ -53,16 +52,16 @@ from tests.support.postgres import Cluster, create_database
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 
 FLUSH_SECONDS = 0.5
-"""Seconds within which progress that was answered is on disk."""
+"""Seconds within which acknowledged progress is on disk."""
 
 SLACK_SECONDS = 0.5
-"""Seconds more for a machine that does much else, such as all of this."""
+"""Additional seconds for a busy machine."""
 
 CONVERGENCE_SECONDS = 10.0
-"""Seconds in which everybody must have come to see the same."""
+"""Seconds within which all servers and the viewer have to agree."""
 
 MAX_STALE_SECONDS = 1.0
-"""Seconds that what a viewer is shown may be old: on its way, or between two ticks."""
+"""Age that a viewer's state may have: in flight, or between two ticks."""
 
 ITEM_TOTAL = 1_000_000
 BATCH_SIZE = 5
@@ -70,19 +69,19 @@ MARKER_GROUP = "tracked"
 
 
 class TrackedItem:
-    """An item as its writer knows it: what was answered, and what is under way."""
+    """An item as its writer knows it: its acknowledged states and its pending write."""
 
     def __init__(self, item_id, choose, *, long=False):
         self.id = item_id
         self.run_id = secrets.token_hex(4)
         self.created = False
-        self.seq = 0  # of the latest write that was answered
-        self.durable = 0  # of the latest that was answered from disk
-        self.answered = deque(maxlen=2000)  # (when, seq) of progress since then
+        self.seq = 0  # of the latest acknowledged write
+        self.durable = 0  # of the latest durable write
+        self.progress = deque(maxlen=2000)  # (at, seq) of progress since then
         self.ended = None
         self.gone = None
         self.pending = None
-        self.heard = deque(maxlen=50)  # (when, seq, end) of every answer
+        self.acknowledgements = deque(maxlen=50)  # (at, seq, end) of each response
         steps = [("advance", None)] * (5000 if long else choose.randint(0, 12))
         fate = choose.random()
         if fate < 0.25:
@@ -94,7 +93,7 @@ class TrackedItem:
         self._plan = iter([("put", None), *steps])
 
     def next(self):
-        """Return the write to send: the one that was not answered, or the next; ``None`` when all is done."""
+        """Return the pending write or the next one; ``None`` at the end of the plan."""
         if self.pending is None:
             step, status = next(self._plan, (None, None))
             write = {"id": self.id, "run_id": self.run_id}
@@ -108,47 +107,41 @@ class TrackedItem:
         return self.pending
 
     def full_state(self):
-        """Return the state as a client sends it after a restart."""
-        return {
-            "id": self.id,
-            "run_id": self.run_id,
-            "op": "put",
-            "seq": self.seq,
-            "completed": self.seq,
-            "total": ITEM_TOTAL,
-        }
+        """Return the state that a client sends after a restart."""
+        position = {"seq": self.seq, "completed": self.seq, "total": ITEM_TOTAL}
+        return {"id": self.id, "run_id": self.run_id, "op": "put", **position}
 
     def acknowledge(self, at):
-        """Note that the pending write was answered."""
+        """Record the response to the pending write; return the name of its counter."""
         write, self.pending = self.pending, None
         if write["op"] == "delete":
             self.gone = self.ended or "deleted"
             return "deletes"
         self.seq = write["seq"]
-        self.heard.append((at, self.seq, write.get("status")))
+        self.acknowledgements.append((at, self.seq, write.get("status")))
         if write["op"] == "put" or "status" in write:
             self.created, self.durable, self.ended = True, self.seq, write.get("status")
-            self.answered.clear()
+            self.progress.clear()
             return "ends" if self.ended else "creates"
-        self.answered.append((at, self.seq))
+        self.progress.append((at, self.seq))
         return "progress"
 
     def min_durable_count(self, until):
-        """Return the count that has to be on disk if the server was killed at ``until``."""
-        return max([self.durable, *(seq for at, seq in self.answered if at + FLUSH_SECONDS + SLACK_SECONDS <= until)])
+        """Return the count that has to be on disk after a kill at ``until``."""
+        return max([self.durable, *(seq for at, seq in self.progress if at + FLUSH_SECONDS + SLACK_SECONDS <= until)])
 
     def acknowledged_state(self, at):
-        """Return the count and the end that had been answered at an instant."""
-        before = [(seq, end) for when, seq, end in list(self.heard) if when <= at]
-        return before[-1] if before else (0, None)
+        """Return the acknowledged count and end at an instant."""
+        states = [(seq, end) for time, seq, end in list(self.acknowledgements) if time <= at]
+        return states[-1] if states else (0, None)
 
     def find_faults(self, item, runs, until):
-        """Return what is wrong with what was found of it.
+        """Yield each fault of its state on the server.
 
         Args:
-            item: As it is listed, or ``None``.
+            item: The listed item, or ``None``.
             runs: Its rows of the history.
-            until: When the server that its writer spoke to was killed; infinity for never.
+            until: The instant at which its writer's server was killed; infinity without a kill.
         """
         op = self.pending["op"] if self.pending else None
         may_end = self.pending.get("status") if self.pending else None
@@ -157,15 +150,15 @@ class TrackedItem:
         if runs and item:
             yield "is listed and in the history"
         if runs and not (self.gone or op == "delete"):
-            yield "is in the history, and nobody has deleted it"
+            yield "is in the history without a delete"
         if runs and runs[0]["status"] != (self.gone or self.ended or "deleted"):
             yield f"is {runs[0]['status']} in the history instead of {self.gone or self.ended or 'deleted'}"
         if not self.created:
             if item and op != "put":
-                yield "is there, and nobody has created it"
+                yield "is listed without a create"
         elif self.gone:
             if item:
-                yield "is there, and was deleted"
+                yield "is listed after its delete"
             if not runs:
                 yield "was deleted, and is not in the history"
         elif item is None:
@@ -174,9 +167,9 @@ class TrackedItem:
         elif item["run_id"] != self.run_id:
             yield "belongs to another run"
         else:
-            most = self.pending["seq"] if op == "patch" else self.seq
-            if not self.min_durable_count(until) <= item["seq"] <= most:
-                yield f"is at {item['seq']}, which is not from {self.min_durable_count(until)} to {most}"
+            max_seq = self.pending["seq"] if op == "patch" else self.seq
+            if not self.min_durable_count(until) <= item["seq"] <= max_seq:
+                yield f"is at {item['seq']}, which is not from {self.min_durable_count(until)} to {max_seq}"
             if item["completed"] != item["seq"]:
                 yield f"has {item['completed']} of the write {item['seq']}"
             if item["status"] not in {self.ended or "running", may_end or self.ended or "running"}:
@@ -187,14 +180,14 @@ class Writer:
     """Creates, advances, ends and deletes items, one after another or in batches.
 
     Args:
-        name: What its items' names begin with.
-        choose: What is left to chance.
-        width: How many items it works on at a time; more than one by batches.
-        calm: Does little else than to advance, and does not hurry.
+        name: The prefix of its items' ids.
+        choose: The source of randomness.
+        width: Number of items at a time; more than one makes batches.
+        calm: Mostly advance, with pauses.
     """
 
     def __init__(self, name, choose, width, *, calm=False):
-        self.bars = {}  # all that may still be listed, or have to be looked at
+        self.bars = {}  # items that may be listed or have to be checked
         self.counts = Counter()
         self.begun = threading.Event()
         self.killed_at = float("inf")
@@ -206,7 +199,7 @@ class Writer:
         self._numbers = itertools.count()
 
     def work(self, url, over):
-        """Write until it is over or the server is gone."""
+        """Write until ``over`` is set or the server is down."""
         with client(url) as http:
             while not over.is_set():
                 try:
@@ -225,27 +218,27 @@ class Writer:
             over.wait(0.02)
 
     def send(self, http, bars):
-        """Send the pending writes; say whether they were taken."""
+        """Send the pending writes; return whether the server took them."""
         if self._width == 1:
             (bar,) = bars
-            answers = [send_write(http, bar.pending)]
+            statuses = [send_write(http, bar.pending)]
         else:
             reply = http.post("/api/v1/items:batch", json={"ops": [bar.pending for bar in bars]})
-            answers = [result["status"] for result in reply.json()["results"]] if reply.is_success else None
-            if answers is None:
+            statuses = [result["status"] for result in reply.json()["results"]] if reply.is_success else None
+            if statuses is None:
                 assert reply.status_code == 503, reply.text
                 return False
-        for bar, status in zip(bars, answers, strict=True):
+        for bar, status in zip(bars, statuses, strict=True):
             if status == 503:
                 return False
-            # It was carried out the first time, and only the answer was lost.
+            # 404: the first attempt deleted the item, and only its response was lost.
             assert status in (200, 201) or (status == 404 and bar.pending["op"] == "delete"), (bar.pending, status)
             self.counts[bar.acknowledge(time.monotonic())] += 1
         self.begun.set()
         return True
 
     def resend(self, http):
-        """Send again what was not answered, and every state that may have been forgotten."""
+        """Send pending writes again, and each state that may be lost."""
         for bar in self.bars.values():
             deadline = time.monotonic() + CONVERGENCE_SECONDS
             while bar.pending is not None:
@@ -254,15 +247,15 @@ class Writer:
                     self.counts[bar.acknowledge(time.monotonic())] += 1
                 else:
                     assert status == 503, (bar.pending, status)
-                    assert time.monotonic() < deadline, "it cannot write for too long"
+                    assert time.monotonic() < deadline, "the server still refuses writes"
                     time.sleep(0.05)
-            if bar.created and not bar.gone and not bar.ended and bar.answered:
+            if bar.created and not bar.gone and not bar.ended and bar.progress:
                 assert send_write(http, bar.full_state()) == 200, bar.id
-                bar.answered.clear()
+                bar.progress.clear()
 
 
 def send_write(http, write):
-    """Send one write by itself and return the status of its answer."""
+    """Send one write in a request of its own; return the status of the response."""
     body = {name: value for name, value in write.items() if name not in ("op", "id")}
     if write["op"] == "delete":
         return http.delete(f"/api/v1/items/{write['id']}", params=body).status_code
@@ -273,7 +266,7 @@ class CredentialWriter:
     """Makes, rotates and revokes keys and shares."""
 
     def __init__(self, choose):
-        self.known = []  # (what to ask, with which key, the right answers): of what was changed in this round
+        self.checks = []  # (path, key, valid statuses) of this round's changes
         self.counts = Counter()
         self._choose = choose
 
@@ -290,47 +283,47 @@ class CredentialWriter:
                 return
 
     def _key(self, http):
-        made = self._record("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
-        at = len(self.known)
-        self.known.append(("/api/key-info", made["key"], {200}))
-        what = self._choose.random()
-        if what < 0.4:
-            rotated = self._record("rotations", http.post(f"/api/v1/keys/{made['key_id']}/rotate"))
-            self.known.append(("/api/key-info", rotated["key"], {200}))
-        elif what < 0.8:
-            self.known[at] = ("/api/key-info", made["key"], {200, 401})  # whatever comes of it
-            self._record("revocations", http.delete(f"/api/v1/keys/{made['key_id']}"))
-            self.known[at] = ("/api/key-info", made["key"], {401})
+        key = self._record("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
+        index = len(self.checks)
+        self.checks.append(("/api/key-info", key["key"], {200}))
+        action = self._choose.random()
+        if action < 0.4:
+            rotated = self._record("rotations", http.post(f"/api/v1/keys/{key['key_id']}/rotate"))
+            self.checks.append(("/api/key-info", rotated["key"], {200}))
+        elif action < 0.8:
+            self.checks[index] = ("/api/key-info", key["key"], {200, 401})  # until the response
+            self._record("revocations", http.delete(f"/api/v1/keys/{key['key_id']}"))
+            self.checks[index] = ("/api/key-info", key["key"], {401})
 
     def _share(self, http):
-        made = self._record("shares", http.post("/api/v1/shares", json={"group": "any"}))
-        at = len(self.known)
-        self.known.append((f"/{made['path']}", None, {200}))
+        share = self._record("shares", http.post("/api/v1/shares", json={"group": "any"}))
+        index = len(self.checks)
+        self.checks.append((f"/{share['path']}", None, {200}))
         if self._choose.random() < 0.5:
-            self.known[at] = (f"/{made['path']}", None, {200, 404})
-            self._record("shares revoked", http.delete(f"/api/v1/shares/{made['share_id']}"))
-            self.known[at] = (f"/{made['path']}", None, {404})
+            self.checks[index] = (f"/{share['path']}", None, {200, 404})
+            self._record("shares revoked", http.delete(f"/api/v1/shares/{share['share_id']}"))
+            self.checks[index] = (f"/{share['path']}", None, {404})
 
-    def _record(self, what, reply):
+    def _record(self, name, reply):
         if reply.status_code == 503:
             raise _UnavailableError
         reply.raise_for_status()
-        self.counts[what] += 1
+        self.counts[name] += 1
         return reply.json()
 
     def find_faults(self, http):
-        for path, key, right in self.known:
+        for path, key, valid_statuses in self.checks:
             status = http.get(path, headers={} if key is None else {"X-API-KEY": key}).status_code
-            if status not in right:
-                yield f"{path.partition('/s/')[0] or 'a share'} answers {status} instead of {sorted(right)}"
+            if status not in valid_statuses:
+                yield f"{path.partition('/s/')[0] or 'a share'} answers {status} instead of {sorted(valid_statuses)}"
 
 
 class _UnavailableError(Exception):
-    """The server could not write it."""
+    """The server refused a write with 503."""
 
 
 class Viewer:
-    """Follows the stream of any server that is there, from where it was, and keeps what it is shown."""
+    """Follows the stream of a random server, resumes it after a disconnect, and keeps its items."""
 
     def __init__(self, urls, choose, bars):
         self.items = {}
@@ -350,12 +343,12 @@ class Viewer:
         self._stopped.set()
 
     def find_faults(self, listed):
-        """Return in what it differs from a list."""
+        """Yield each difference from a list."""
         with self._lock:
-            seen, listed = summarize(self.items.values()), summarize(listed.values())
-        for item_id in seen.keys() | listed.keys():
-            if seen.get(item_id) != listed.get(item_id):
-                yield f"{item_id} is shown as {seen.get(item_id)}, and is {listed.get(item_id)}"
+            shown, listed = summarize(self.items.values()), summarize(listed.values())
+        for item_id in shown.keys() | listed.keys():
+            if shown.get(item_id) != listed.get(item_id):
+                yield f"{item_id} is shown as {shown.get(item_id)}, and is {listed.get(item_id)}"
 
     def _follow(self):
         while not self._stopped.is_set():
@@ -382,7 +375,7 @@ class Viewer:
                 return
 
     def apply_event(self, event, data, latest):
-        """Keep what an event says; ``latest`` is what this connection has shown of each item."""
+        """Apply an event; ``latest`` has the connection's last state of each item."""
         bars = self._bars()
         for item in data["items"]:
             former, bar = latest.get(item["id"]), bars.get(item["id"])
@@ -406,22 +399,22 @@ def client(url):
 
 
 def summarize(items):
-    """Return of each item what tells two states of it apart; the tracked program's, which goes on, is left out."""
+    """Return a comparable state of each item, without the item of the tracked program, which never rests."""
     return {item["id"]: (item["run_id"], item["seq"], item["status"]) for item in items if item["id"] != MARKER_GROUP}
 
 
 def list_items(http):
-    """Return all items that are listed, page by page."""
-    path, found = "/api/v1/items?limit=10000", {}
+    """Return all listed items by id, page by page."""
+    path, items = "/api/v1/items?limit=10000", {}
     while path:
         reply = http.get(path).raise_for_status()
-        found |= {item["id"]: item for item in reply.json()["items"]}
+        items |= {item["id"]: item for item in reply.json()["items"]}
         path = reply.url.join(reply.links["next"]["url"]) if "next" in reply.links else None
-    return found
+    return items
 
 
 class History:
-    """The rows of the history by the item's id; what was read before is not read again."""
+    """The rows of the history by the item's id, read incrementally."""
 
     def __init__(self):
         self.runs = {}
@@ -439,22 +432,21 @@ class History:
             self._newest = [(row["id"], row["run_id"]) for row in fresh[:20]] + self._newest[:20]
         for row in fresh:
             rows = self.runs.setdefault(row["id"], [])
-            # Of several replicas' rows, the order may change before they are on disk; one that is known is no second.
             rows.append(row)
         return self.runs
 
 
 class CrashTest:
-    """Servers on one database, and everybody who uses them.
+    """Servers on one database, and their clients.
 
     Args:
-        folder: For what is needed on the way.
+        folder: For temporary files.
         database: A file, or the URL of a PostgreSQL.
-        seed: Of what is left to chance; the moments are the machine's all the same.
-        replicas: How many servers; more than one needs PostgreSQL.
-        writers: How many writers.
-        interrupt: Takes the database away and brings it back; called in every other round in place of the kill.
-        longest: Seconds of load, at most, before a kill.
+        seed: Of the random choices; the timing still varies.
+        replicas: Number of servers; more than one needs PostgreSQL.
+        writers: Number of writers.
+        interrupt: Stops and restarts the database; replaces the kill in every second round.
+        longest: Maximum of seconds under load before a kill.
     """
 
     def __init__(self, folder, database, *, seed, replicas=1, writers=6, interrupt=None, longest=1.2):
@@ -489,21 +481,20 @@ class CrashTest:
         self._program.start()
 
     def _run_program(self):
-        """Be the tracked program."""
         while not self._stopped.wait(0.001):
             self._bar.advance()
 
     def run_round(self, number):
-        """Load, kill, start, look.
+        """Load, kill, restart and check.
 
-        In every third round nobody waits for the disk: else each commit takes along what need not have been written.
+        Every third round has no durable writes, because their commits would also flush the progress of other items.
         """
         interrupt = self._interrupt is not None and number % 2 == 1
         calm = number % 3 == 2
         writers = self._writers[-1:] if calm else self._writers
         over = threading.Event()
         urls = [server.url for server in self.servers]
-        self._keeper.known = []
+        self._keeper.checks = []
         with ThreadPoolExecutor(len(self._writers) + 1) as pool:
             using = [self._choose.randrange(len(urls)) for _ in writers]
             for writer in writers:
@@ -513,7 +504,7 @@ class CrashTest:
                 working.append(pool.submit(self._keeper.work, self._choose.choice(urls), over))
             try:
                 for writer in writers:
-                    assert writer.begun.wait(CONVERGENCE_SECONDS * 2), "nobody answers"
+                    assert writer.begun.wait(CONVERGENCE_SECONDS * 2), "no server answers"
                 time.sleep(self._choose.uniform(0.0, self._longest))
                 if interrupt:
                     self._interrupt()
@@ -544,7 +535,7 @@ class CrashTest:
                 lambda: [*self._check_restart(http), *self._check_convergence(http)], CONVERGENCE_SECONDS
             )
         for writer in self._writers:
-            # What is gone was looked at, and is looked at again at the very end.
+            # Deleted items were checked, and close() checks them again.
             writer.bars = {name: bar for name, bar in writer.bars.items() if not bar.gone or bar in writer._working}
 
     def _start(self, server):
@@ -553,55 +544,55 @@ class CrashTest:
             time.sleep(self._choose.uniform(0.0, 0.8))
             server.stop(signal.SIGKILL)
             self.counts["kills while starting"] += 1
-        begun = time.monotonic()
+        started = time.monotonic()
         server.start()
-        self.starts.append(time.monotonic() - begun)
+        self.starts.append(time.monotonic() - started)
 
-    def _collect_faults(self, complain, patience=None):
-        """Note what is wrong; where others have to hear of it first, what is still wrong after a while."""
-        deadline = time.monotonic() + ((0.0 if self._sqlite else CONVERGENCE_SECONDS) if patience is None else patience)
-        while (wrong := complain()) and time.monotonic() < deadline:
+    def _collect_faults(self, find_faults, timeout=None):
+        """Record faults; with several servers or a timeout, only those that remain at the deadline."""
+        deadline = time.monotonic() + ((0.0 if self._sqlite else CONVERGENCE_SECONDS) if timeout is None else timeout)
+        while (faults := find_faults()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.faults += wrong[:20]
+        self.faults += faults[:20]
 
     def _check_restart(self, http):
-        found, runs = list_items(http), self._history.read(http)
+        items, runs = list_items(http), self._history.read(http)
         for writer in self._writers:
             for bar in writer.bars.values():
-                for complaint in bar.find_faults(found.get(bar.id), runs.get(bar.id, []), writer.killed_at):
-                    yield f"{bar.id} {complaint}"
+                for fault in bar.find_faults(items.get(bar.id), runs.get(bar.id, []), writer.killed_at):
+                    yield f"{bar.id} {fault}"
         bars = {name for writer in self._writers for name in writer.bars} | {MARKER_GROUP}
-        for name in found.keys() - bars:
-            yield f"{name} came from nowhere, or came back"
+        for name in items.keys() - bars:
+            yield f"{name} was never created, or returned after its delete"
         yield from self._keeper.find_faults(http)
         yield from self._viewer.faults
 
     def _count_lost_updates(self, http):
-        found = list_items(http)
+        items = list_items(http)
         for writer in self._writers:
             for bar in writer.bars.values():
-                gone = [at for at, seq in bar.answered if bar.id in found and seq > found[bar.id]["seq"]]
-                if gone:
-                    self.counts["progress that had to be sent again"] += len(gone)
+                lost = [at for at, seq in bar.progress if bar.id in items and seq > items[bar.id]["seq"]]
+                if lost:
+                    self.counts["progress that had to be sent again"] += len(lost)
                     if writer.killed_at < float("inf"):
-                        self.lost.append(writer.killed_at - gone[0])
+                        self.lost.append(writer.killed_at - lost[0])
 
     def _check_convergence(self, http):
-        found = list_items(http)
-        yield from self._viewer.find_faults(found)
+        items = list_items(http)
+        yield from self._viewer.find_faults(items)
         for server in self.servers if len(self.servers) > 1 else ():
             with client(server.url) as other:
-                if summarize(list_items(other).values()) != summarize(found.values()):
-                    yield f"{server.url} lists something else"
+                if summarize(list_items(other).values()) != summarize(items.values()):
+                    yield f"{server.url} lists other states"
         if self._sqlite:
-            yield from self._check_disk(found)
+            yield from self._check_disk(items)
 
-    def _check_disk(self, found):
-        opened = sqlite3.connect(self.database)
-        said = opened.execute("PRAGMA integrity_check").fetchall()
-        opened.close()
-        if said != [("ok",)]:
-            yield f"the file is damaged: {said}"
+    def _check_disk(self, items):
+        connection = sqlite3.connect(self.database)
+        integrity = connection.execute("PRAGMA integrity_check").fetchall()
+        connection.close()
+        if integrity != [("ok",)]:
+            yield f"the file is damaged: {integrity}"
         self.counts["integrity checks"] += 1
         copy = Path(tempfile.mkdtemp(dir=self._folder)) / "copy.db"
         create_backup(Path(self.database), copy)
@@ -612,29 +603,31 @@ class CrashTest:
         store.close()
         for file in copy.parent.iterdir():
             file.unlink()
-        if stored != summarize(found.values()):
-            there = summarize(found.values())
-            odd = [name for name in stored.keys() | there.keys() if stored.get(name) != there.get(name)]
-            yield f"{odd[0]} is on disk {stored.get(odd[0])}, and listed {there.get(odd[0])}; so are {len(odd)} in all"
+        listed = summarize(items.values())
+        if stored != listed:
+            names = [name for name in stored.keys() | listed.keys() if stored.get(name) != listed.get(name)]
+            yield (
+                f"{names[0]} is on disk {stored.get(names[0])}, and listed {listed.get(names[0])}; {len(names)} differ"
+            )
 
     def close(self):
-        """End all, and look for the last time."""
+        """Stop everything after a last check."""
         self._stopped.set()
         self._program.join()
         self._bar.close()
-        if not self._bar_client.sender.flush(60.0 + 3 * CONVERGENCE_SECONDS):  # it rests for a minute at most
-            self.faults.append("the tracked program did not get its end through")
+        if not self._bar_client.sender.flush(60.0 + 3 * CONVERGENCE_SECONDS):  # its longest backoff is a minute
+            self.faults.append("the end of the tracked program was not delivered")
         self._bar_client.close()
         self._viewer.close()
         with client(self.servers[0].url) as http:
             tracked = http.get(f"/api/v1/items/{MARKER_GROUP}").json()
             if (tracked.get("completed"), tracked.get("status")) != (self._bar.completed, "succeeded"):
-                self.faults.append(f"the tracked program made {self._bar.completed}, and is told as {tracked}")
-            again = History().read(http)
-            for item_id, rows in again.items():
+                self.faults.append(f"the tracked program made {self._bar.completed}, and is listed as {tracked}")
+            history = History().read(http)
+            for item_id, rows in history.items():
                 if len(rows) != 1 or len(self._history.runs.get(item_id, [])) != 1:
                     self.faults.append(f"{item_id} is {len(rows)} times in the history")
-            for item_id in self._history.runs.keys() - again.keys():
+            for item_id in self._history.runs.keys() - history.keys():
                 self.faults.append(f"{item_id} has left the history")
         self.stop()
         for each in (*self._writers, self._keeper):
@@ -642,20 +635,20 @@ class CrashTest:
         self.counts += Counter({f"stream: {name}s": count for name, count in self._viewer.counts.items()})
 
     def stop(self):
-        """Stop the servers, whatever became of the rest."""
+        """Stop the servers without checks."""
         self._stopped.set()
         self._viewer.close()
         for server in self.servers:
             server.close()
 
 
-def run_rounds(folder, database, rounds, *, say=lambda _: None, **how):
-    """Go through so many rounds; return the harness, with its figures and what was wrong."""
-    harness = CrashTest(folder, database, **how)
+def run_rounds(folder, database, rounds, *, say=lambda _: None, **options):
+    """Run rounds until the first fault; return the harness with its counts and faults."""
+    harness = CrashTest(folder, database, **options)
     try:
         for number in range(rounds):
             harness.run_round(number)
-            say(f"round {number + 1}: {len(harness.faults)} complaints, {dict(harness.counts)}")
+            say(f"round {number + 1}: {len(harness.faults)} faults, {dict(harness.counts)}")
             if harness.faults:
                 break
         harness.close()
@@ -667,44 +660,44 @@ def run_rounds(folder, database, rounds, *, say=lambda _: None, **how):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--database", metavar="FILE-OR-URL", help="by default a file in a folder that is removed")
-    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL that is started for it")
-    parser.add_argument("--replicas", type=int, help="servers on the database: 1 on SQLite, else 2")
+    parser.add_argument("--database", metavar="FILE-OR-URL", help="default: a temporary file")
+    parser.add_argument("--postgres", action="store_true", help="start a PostgreSQL and use it")
+    parser.add_argument("--replicas", type=int, help="number of servers (1 on SQLite, otherwise 2)")
     parser.add_argument("--writers", type=int, default=6)
-    parser.add_argument("--interrupt", metavar="COMMAND", help="takes the database away and brings it back")
+    parser.add_argument("--interrupt", metavar="COMMAND", help="command that stops and restarts the database")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
-    given = parser.parse_args()
-    print(f"seed {given.seed}", flush=True)
-    begun = time.monotonic()
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="progressbar-crash-"))
-        database = given.database or str(Path(folder) / "progress.db")
+        database = options.database or str(Path(folder) / "progress.db")
         interrupt = None
-        if given.postgres:
+        if options.postgres:
             cluster = Cluster(fsync="on")
             stack.callback(cluster.remove)
-            database, interrupt = create_database(cluster), cluster.interrupt if given.interrupt else None
-        elif given.interrupt:
-            interrupt = partial(subprocess.run, given.interrupt, shell=True, check=True)
+            database, interrupt = create_database(cluster), cluster.interrupt if options.interrupt else None
+        elif options.interrupt:
+            interrupt = partial(subprocess.run, options.interrupt, shell=True, check=True)
         harness = run_rounds(
             Path(folder),
             database,
-            given.rounds,
+            options.rounds,
             say=lambda text: print(text, flush=True),
-            seed=given.seed,
-            replicas=given.replicas or (2 if "://" in database else 1),
-            writers=given.writers,
+            seed=options.seed,
+            replicas=options.replicas or (2 if "://" in database else 1),
+            writers=options.writers,
             interrupt=interrupt,
         )
-    print(f"\n{given.rounds} rounds in {time.monotonic() - begun:.0f} s")
+    print(f"\n{options.rounds} rounds in {time.monotonic() - started:.0f} s")
     for name, count in sorted(harness.counts.items()):
         print(f"{name:36} {count:>9,}")
     print(f"{'oldest progress sent again':36} {max(harness.lost):>8.2f}s")
     if harness.starts:
         print(f"{'start after a kill, the slowest':36} {max(harness.starts):>8.2f}s")
-    for complaint in harness.faults:
-        print(f"WRONG: {complaint}")
-    print("nothing was lost" if not harness.faults else f"{len(harness.faults)} complaints")
+    for fault in harness.faults:
+        print(f"FAULT: {fault}")
+    print("nothing was lost" if not harness.faults else f"{len(harness.faults)} faults")
     return 1 if harness.faults else 0
 
 

@@ -1,4 +1,4 @@
-"""A few rounds of the crash harness, and that it would notice. ``crash.py`` by itself goes through fifty and more."""
+"""A few rounds of the crash harness, and tests of its oracle. ``crash.py`` alone runs fifty rounds and more."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .crash import MAX_STALE_SECONDS, TrackedItem, Viewer, run_rounds
 
 
 @pytest.mark.timeout(150)
-def test_what_was_acknowledged_outlives_kill_9_at_random_moments(tmp_path):
+def test_acknowledged_writes_survive_kill_9_at_random_moments(tmp_path):
     seed = secrets.randbelow(1_000_000)
     done = run_rounds(tmp_path, tmp_path / "progress.db", 3, seed=seed, writers=4, longest=0.4)
     assert done.faults == [], f"seed {seed}"
     assert done.counts["kills"] == 3
-    # It was under load, and there was something to lose.
-    for what in ("creates", "progress", "ends", "deletes", "keys", "shares", "integrity checks"):
-        assert done.counts[what] > 0, done.counts
+    # The load included every kind of write.
+    for kind in ("creates", "progress", "ends", "deletes", "keys", "shares", "integrity checks"):
+        assert done.counts[kind] > 0, done.counts
 
 
 @pytest.mark.timeout(150)
-def test_what_one_of_several_servers_acknowledged_outlives_its_kill_9(tmp_path, postgres_url):
+def test_acknowledged_writes_survive_kill_9_of_one_of_servers(tmp_path, postgres_url):
     seed = secrets.randbelow(1_000_000)
     done = run_rounds(tmp_path, postgres_url, 2, seed=seed, writers=4, longest=0.4, replicas=2)
     assert done.faults == [], f"seed {seed}"
@@ -34,7 +34,7 @@ def test_what_one_of_several_servers_acknowledged_outlives_its_kill_9(tmp_path, 
 
 
 @pytest.mark.timeout(150)
-def test_what_was_acknowledged_outlives_a_crash_of_postgresql(tmp_path):
+def test_acknowledged_writes_survive_a_crash_of_postgresql(tmp_path):
     seed = secrets.randbelow(1_000_000)
     cluster = Cluster()
     try:
@@ -47,16 +47,16 @@ def test_what_was_acknowledged_outlives_a_crash_of_postgresql(tmp_path):
         cluster.remove()
 
 
-# What it complains of
+# The oracle
 
 
 def make_tracked_item(**state):
-    made = TrackedItem("a", random.Random(0))
-    made.run_id = "r"
-    made.created = True
+    tracked = TrackedItem("a", random.Random(0))
+    tracked.run_id = "r"
+    tracked.created = True
     for name, value in state.items():
-        setattr(made, name, value)
-    return made
+        setattr(tracked, name, value)
+    return tracked
 
 
 def make_found_item(seq=0, status="running", **more):
@@ -73,11 +73,11 @@ END_OP = {"op": "patch", "seq": 3, "status": "failed"}
         (make_tracked_item(), None, [], "is nowhere"),
         (make_tracked_item(seq=3, durable=3, ended="failed"), make_found_item(3), [], "is running instead of failed"),
         (make_tracked_item(seq=3, durable=3), make_found_item(2), [], "not from 3 to 3"),
-        (make_tracked_item(seq=3, answered=deque([(98.5, 2), (99.8, 3)])), make_found_item(1), [], "not from 2 to 3"),
+        (make_tracked_item(seq=3, progress=deque([(98.5, 2), (99.8, 3)])), make_found_item(1), [], "not from 2 to 3"),
         (make_tracked_item(seq=3), make_found_item(4), [], "not from 0 to 3"),
         (make_tracked_item(seq=3), make_found_item(3, completed=2), [], "has 2 of the write 3"),
         (make_tracked_item(), make_found_item(run_id="s"), [], "another run"),
-        (make_tracked_item(gone="deleted"), make_found_item(), [], "was deleted"),
+        (make_tracked_item(gone="deleted"), make_found_item(), [], "is listed after its delete"),
         (make_tracked_item(gone="deleted"), None, [], "not in the history"),
         (make_tracked_item(gone="deleted"), None, [make_found_item(status="deleted")] * 2, "2 times"),
         (
@@ -87,11 +87,11 @@ END_OP = {"op": "patch", "seq": 3, "status": "failed"}
             "deleted in the history instead of failed",
         ),
         (make_tracked_item(), make_found_item(), [make_found_item(status="deleted")], "listed and in the history"),
-        (make_tracked_item(), None, [make_found_item(status="deleted")], "nobody has deleted it"),
-        (make_tracked_item(created=False), make_found_item(), [], "nobody has created it"),
+        (make_tracked_item(), None, [make_found_item(status="deleted")], "without a delete"),
+        (make_tracked_item(created=False), make_found_item(), [], "without a create"),
     ],
 )
-def test_it_complains_of_what_must_not_be(known, item, runs, complaint):
+def test_crash_oracle_reports_each_fault(known, item, runs, complaint):
     assert complaint in "; ".join(known.find_faults(item, runs, 100.0))
 
 
@@ -99,7 +99,7 @@ def test_it_complains_of_what_must_not_be(known, item, runs, complaint):
     ("known", "item", "runs"),
     [
         (make_tracked_item(), make_found_item(), []),
-        (make_tracked_item(seq=3, answered=deque([(98.5, 2), (99.8, 3)])), make_found_item(2), []),
+        (make_tracked_item(seq=3, progress=deque([(98.5, 2), (99.8, 3)])), make_found_item(2), []),
         (make_tracked_item(gone="deleted"), None, [make_found_item(status="deleted")]),
         (make_tracked_item(pending=DELETE_OP), None, [make_found_item(status="deleted")]),
         (make_tracked_item(pending=DELETE_OP), make_found_item(), []),
@@ -110,7 +110,7 @@ def test_it_complains_of_what_must_not_be(known, item, runs, complaint):
         (make_tracked_item(created=False), None, []),
     ],
 )
-def test_it_takes_either_outcome_of_what_was_not_answered(known, item, runs):
+def test_crash_oracle_accepts_both_outcomes_of_a_pending_write(known, item, runs):
     assert list(known.find_faults(item, runs, 100.0)) == []
 
 
@@ -118,16 +118,16 @@ def test_it_takes_either_outcome_of_what_was_not_answered(known, item, runs):
     ("first", "then", "complaints"),
     [
         (make_found_item(3), make_found_item(3), 0),
-        (make_found_item(4), make_found_item(3), 0),  # a write that was shown, and then refused
+        (make_found_item(4), make_found_item(3), 0),  # a write that was shown before it was refused
         (make_found_item(3), make_found_item(2), 1),
         (make_found_item(4, "failed"), make_found_item(3), 0),
         (make_found_item(3, "succeeded"), make_found_item(3), 1),
     ],
 )
-def test_it_complains_of_what_moves_backwards_before_the_eyes_of_a_viewer(first, then, complaints):
+def test_crash_oracle_reports_a_run_that_moves_backwards(first, then, complaints):
     end = "succeeded" if first["status"] == "succeeded" else None
-    seen = make_tracked_item(heard=deque([(time.monotonic() - MAX_STALE_SECONDS - 1, 3, end)]))
-    viewer = Viewer(list, random.Random(0), lambda: {"a": seen})
+    tracked = make_tracked_item(acknowledgements=deque([(time.monotonic() - MAX_STALE_SECONDS - 1, 3, end)]))
+    viewer = Viewer(list, random.Random(0), lambda: {"a": tracked})
     latest = {}
     for item in (first, then):
         viewer.apply_event("change", {"items": [item]}, latest)

@@ -1,4 +1,4 @@
-"""``progressbar-tracker demo``: the command as a process, and what its job leaves on the server."""
+"""``progressbar-tracker demo``: the command as a process, and the items of its job."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from progressbar_tracker import ProgressBar, demo
 from tests.support.connections import TLS_CONTEXT, list_items
 from tests.support.waiting import wait_until
 
-# A job of half a minute, most of it the same thing again, is no better a test than one of two seconds. The whole of it
-# is done with the wheel, see .ci/run.
+# The whole job takes half a minute, most of it repetition. The check of the wheel runs it, see .ci/run.
 SHORT_DEMO_PROGRAM = """
 from progressbar_tracker import __main__, demo
 demo.MAX_INPUT_BYTES, demo.HASHED_PACKAGES = 500_000, ("json", "http")
@@ -30,7 +29,7 @@ __main__.main()
 
 @pytest.fixture
 def start_demo():
-    """Start ``demo``, with less to do, as a process that is killed when it lives for too long."""
+    """Start ``demo`` with a short job, as a process that is killed after 50 seconds."""
     started = []
 
     def start(*arguments):
@@ -64,7 +63,7 @@ def open_browser(url):
     return httpx.Client(base_url=url, verify=TLS_CONTEXT, timeout=10)
 
 
-def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(start_demo):
+def test_demo_once_prints_its_addresses_and_exits_with_0(start_demo):
     process = start_demo("--once")
     url, link = read_addresses(process)
     with open_browser(url) as visitor:
@@ -80,7 +79,7 @@ def test_demo_once_shows_where_to_look_does_the_whole_job_and_exits_with_0(start
     assert "one failed: FileNotFoundError on " in out.splitlines()[-1]
 
 
-def test_ctrl_c_ends_the_demo_in_good_order(start_demo):
+def test_demo_exits_cleanly_on_ctrl_c(start_demo):
     process = start_demo()
     url, link = read_addresses(process)
     with open_browser(url) as visitor:
@@ -92,25 +91,25 @@ def test_ctrl_c_ends_the_demo_in_good_order(start_demo):
     assert out.splitlines()[-1] == "Stopped."
 
 
-# What the job leaves, with the slow parts taken out
+# The items of the job, without its slow parts
 
 
 @pytest.fixture
 def finished_demo(server, tmp_path, monkeypatch):
-    """Do the demo's job, with a flush where it would have taken its time; return the list and the history."""
+    """Run the demo's job with a flush instead of each slow part; return the list and the history."""
     with ProgressBar(server.url, server.keys["write"]) as pb:
 
-        def flushed(result):
+        def flush_and_return(result):
             def call(*_):
                 assert pb.sender.flush(10)
                 return result
 
             return call
 
-        first = iter([flushed(0)])
+        first = iter([flush_and_return(0)])
         checksum = types.SimpleNamespace(crc32=lambda data: next(first, zlib.crc32)(data))
-        packer = types.SimpleNamespace(compress=flushed(b""))
-        slow_hash = types.SimpleNamespace(sha256=hashlib.sha256, pbkdf2_hmac=flushed(b""))
+        packer = types.SimpleNamespace(compress=flush_and_return(b""))
+        slow_hash = types.SimpleNamespace(sha256=hashlib.sha256, pbkdf2_hmac=flush_and_return(b""))
         monkeypatch.setattr(demo, "HASHED_PACKAGES", ("json", "http"))
         monkeypatch.setattr(demo, "MAX_INPUT_BYTES", 300_000)
         monkeypatch.setattr(demo, "hashlib", slow_hash)
@@ -122,7 +121,7 @@ def finished_demo(server, tmp_path, monkeypatch):
     return server.items(), server.history()
 
 
-def test_the_job_leaves_every_bar_in_the_state_that_it_came_to(finished_demo):
+def test_demo_leaves_each_bar_in_its_final_state(finished_demo):
     listed, history = finished_demo
     ended = {run["id"]: run for run in history}
     library = Path(hashlib.__file__).parent

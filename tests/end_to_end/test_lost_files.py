@@ -1,7 +1,7 @@
 """The files of a database are deleted, replaced or overwritten while a server writes to them.
 
-Each row is one way. The server refuses writes and says why, its readiness and ``doctor`` agree, and whatever it
-acknowledged is there after a restart. Where the file can be put back, all goes on without a restart.
+The server refuses writes with the reason, its readiness and ``doctor`` agree, and acknowledged writes survive restarts.
+If the file is put back, the server takes writes again without a restart.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def data_folder(tmp_path):
 @pytest.fixture
 def server_process(tmp_path, data_folder):
     """A server process whose database is in a folder of its own."""
-    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(data_folder / "progress.db"))
-    yield serving
-    serving.close()
+    process = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(data_folder / "progress.db"))
+    yield process
+    process.close()
 
 
 def make_other_database(path: Path) -> Path:
-    """Make a database of another life."""
-    made = path.with_name("other.db")
-    create_backup(path, made, replace=True)
-    with contextlib.closing(sqlite3.connect(made)) as file, file:
+    """Make a valid database without items and with other revisions."""
+    other = path.with_name("other.db")
+    create_backup(path, other, replace=True)
+    with contextlib.closing(sqlite3.connect(other)) as file, file:
         file.execute("DELETE FROM items")
         file.execute("UPDATE meta SET value = value + 1")
-    return made
+    return other
 
 
 def delete(path: Path) -> None:
@@ -67,17 +67,17 @@ def replace(path: Path) -> None:
 
 
 def reuse_inode(path: Path) -> None:
-    made = make_other_database(path)
+    other = make_other_database(path)
     path.unlink()
-    for n in range(50):  # the next files get the numbers that are free
+    for n in range(50):  # new files reuse the free inode numbers
         path.with_name(f"{n}.tmp").write_bytes(b"")
-    shutil.copy(made, path)
+    shutil.copy(other, path)
 
 
 def overwrite(path: Path) -> None:
-    made = make_other_database(path)
+    other = make_other_database(path)
     with path.open("r+b") as file:
-        file.write(made.read_bytes())
+        file.write(other.read_bytes())
         file.truncate()
 
 
@@ -125,8 +125,8 @@ def delete_index(path: Path) -> None:
 
 
 def delete_all(path: Path) -> None:
-    for one in path.parent.iterdir():
-        one.unlink()
+    for file in path.parent.iterdir():
+        file.unlink()
 
 
 def rename_folder(path: Path) -> None:
@@ -145,13 +145,13 @@ FILE_FAULTS: list[Callable[[Path], None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("way", FILE_FAULTS, ids=lambda way: way.__name__)
-def test_a_lost_file_refuses_every_write_and_says_why(server_process, data_folder, tmp_path, way):
+@pytest.mark.parametrize("break_file", FILE_FAULTS, ids=lambda fault: fault.__name__)
+def test_lost_file_refuses_writes_with_the_reason(server_process, data_folder, tmp_path, break_file):
     with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
         assert http.get("/readyz").status_code == 200
-        way(data_folder / "progress.db")
-        refused = [
+        break_file(data_folder / "progress.db")
+        replies = [
             http.put("/api/v1/items/new", json={"run_id": "r"}),
             http.patch("/api/v1/items/before", json={"run_id": "r", "seq": 5, "value": 0.5}),
             http.delete("/api/v1/items/before"),
@@ -160,13 +160,14 @@ def test_a_lost_file_refuses_every_write_and_says_why(server_process, data_folde
             http.post("/api/v1/items:batch", json={"ops": [{"op": "put", "id": "b", "run_id": "r"}]}),
             http.get("/readyz"),
         ]
-        assert {answer.status_code for answer in refused} == {503}
-        assert {answer.headers["retry-after"] for answer in refused} == {"5"}
-        assert all("database file was deleted, moved, replaced or overwritten" in a.json()["detail"] for a in refused)
-        assert str(data_folder) not in refused[0].text
+        assert {reply.status_code for reply in replies} == {503}
+        assert {reply.headers["retry-after"] for reply in replies} == {"5"}
+        detail = "database file was deleted, moved, replaced or overwritten"
+        assert all(detail in reply.json()["detail"] for reply in replies)
+        assert str(data_folder) not in replies[0].text
         assert http.get("/healthz").status_code == 200
         assert set(list_items(http)) == {"before"}
-    looked = subprocess.run(
+    doctor = subprocess.run(
         [sys.executable, "-m", "progressbar_tracker", "doctor", "--json"],
         env={
             **os.environ,
@@ -179,21 +180,21 @@ def test_a_lost_file_refuses_every_write_and_says_why(server_process, data_folde
         text=True,
         timeout=60,
     )
-    assert looked.returncode == 1
-    findings = [one for one in json.loads(looked.stdout) if one["what"] == "database"]
-    assert any(one["state"] == "bad" and "overwritten" in one["text"] for one in findings)
-    code, said = server_process.stop(signal.SIGTERM)
+    assert doctor.returncode == 1
+    findings = [finding for finding in json.loads(doctor.stdout) if finding["what"] == "database"]
+    assert any(finding["state"] == "bad" and "overwritten" in finding["text"] for finding in findings)
+    code, output = server_process.stop(signal.SIGTERM)
     assert code == 0
-    assert said.count("the store fails") == 1
-    assert "Traceback" not in said
+    assert output.count("the store fails") == 1
+    assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("way", [rename, rename_folder], ids=lambda way: way.__name__)
-def test_a_file_that_is_put_back_takes_writes_again(server_process, data_folder, way):
+@pytest.mark.parametrize("move", [rename, rename_folder], ids=lambda move: move.__name__)
+def test_restored_file_takes_writes_again(server_process, data_folder, move):
     path = data_folder / "progress.db"
     with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
-        way(path)
+        move(path)
         assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
         moved = path.with_name("moved.db") if data_folder.exists() else data_folder.with_name("moved")
         moved.rename(path if data_folder.exists() else data_folder)
@@ -205,12 +206,12 @@ def test_a_file_that_is_put_back_takes_writes_again(server_process, data_folder,
         assert set(list_items(http)) == {"before", "after"}
 
 
-@pytest.mark.parametrize("way", [replace, copy_over, overwrite], ids=lambda way: way.__name__)
-def test_a_restart_serves_what_was_put_in_place(server_process, data_folder, way):
+@pytest.mark.parametrize("replace_file", [replace, copy_over, overwrite], ids=lambda fault: fault.__name__)
+def test_restart_serves_the_replacing_file(server_process, data_folder, replace_file):
     """The log of the former file is not merged into the new one."""
     with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()
-        way(data_folder / "progress.db")
+        replace_file(data_folder / "progress.db")
         assert http.put("/api/v1/items/during", json={"run_id": "r"}).status_code == 503
     server_process.stop(signal.SIGTERM)
     server_process.start()
@@ -221,8 +222,7 @@ def test_a_restart_serves_what_was_put_in_place(server_process, data_folder, way
         assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_no_acknowledged_write_is_lost_when_the_folder_moves_under_load(server_process, data_folder):
-    """Whatever was acknowledged is in the file that is put back."""
+def test_moving_folder_under_load_loses_no_acknowledged_write(server_process, data_folder):
     path, acknowledged = data_folder / "progress.db", []
     with server_process.http() as http:
         for n in range(60):
@@ -240,8 +240,8 @@ def test_no_acknowledged_write_is_lost_when_the_folder_moves_under_load(server_p
     assert path.exists()
 
 
-def test_what_other_programs_may_do_stops_nothing(server_process, data_folder):
-    """A backup, a key from the command line, SQLite's own shell, a touch: none of them is a fault."""
+def test_harmless_use_by_other_programs_stops_no_writes(server_process, data_folder):
+    """A backup, a key from the command line, SQLite's shell and ``touch`` are no faults."""
     path = data_folder / "progress.db"
     with server_process.http() as http:
         for n in range(5):
@@ -268,8 +268,8 @@ def test_what_other_programs_may_do_stops_nothing(server_process, data_folder):
     ["keys", "create", "--type", "read", "--name", "x"], ["keys", "list"], ["backup", "copy.db"],
     ["restore", "kept.db"], ["serve", "--port", "0", "--no-local-key"],
 ], ids=lambda command: command[0])  # fmt: skip
-def test_no_command_takes_the_place_of_a_file_that_was_moved(server_process, data_folder, command):
-    """SQLite would make another file there, and delete the log of the server."""
+def test_command_does_not_recreate_a_moved_file(server_process, data_folder, command):
+    """Otherwise SQLite creates a new file at the path, and deletes the server's log."""
     path = data_folder / "progress.db"
     create_backup(path, data_folder / "kept.db")
     with server_process.http() as http:
@@ -289,7 +289,7 @@ def test_no_command_takes_the_place_of_a_file_that_was_moved(server_process, dat
         assert set(list_items(http)) == {"before", "after"}
 
 
-def test_a_file_that_was_moved_is_whole_without_its_log(server_process, data_folder):
+def test_moved_file_is_complete_without_its_log(server_process, data_folder):
     path = data_folder / "progress.db"
     with server_process.http() as http:
         http.put("/api/v1/items/before", json={"run_id": "r"}).raise_for_status()

@@ -1,4 +1,4 @@
-"""A second server on the database of a first one, under every name that the file can have."""
+"""A second server on the database of a running one, by every name that the file can have."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server_process(tmp_path):
     """A server process that a second one competes with."""
-    serving = ServerProcess(tmp_path)
-    yield serving
-    serving.close()
+    process = ServerProcess(tmp_path)
+    yield process
+    process.close()
 
 
 def run_command(*arguments, cwd=None):
@@ -97,7 +97,7 @@ def dots(path: Path) -> str:
 
 
 def descriptor_path(path: Path) -> str:
-    """A descriptor of this process; it is kept for as long as the tests run."""
+    """A descriptor of this process, which stays open until the tests end."""
     handle = os.open(path, os.O_RDONLY)
     return f"/proc/{os.getpid()}/fd/{handle}"
 
@@ -121,7 +121,7 @@ MOUNT_POINTS: list[Path] = []
 
 def mount(source: Path, target: Path) -> None:
     if subprocess.run(["mount", "--bind", source, target], capture_output=True).returncode:
-        pytest.skip("may not mount")
+        pytest.skip("needs the permission to mount")
     MOUNT_POINTS.append(target)
 
 
@@ -141,7 +141,7 @@ PATH_VARIANTS: list[Callable[[Path], str]] = [
 
 
 @pytest.mark.parametrize("name", PATH_VARIANTS, ids=lambda name: name.__name__)
-def test_a_second_server_is_refused_in_one_sentence(server_process, tmp_path, name):
+def test_second_server_on_the_file_is_refused(server_process, tmp_path, name):
     database = tmp_path / "progress.db"
     with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
@@ -157,26 +157,26 @@ def test_a_second_server_is_refused_in_one_sentence(server_process, tmp_path, na
 
 
 OTHER_NAMES = [name for name in PATH_VARIANTS if name in {hard_link, hard_link_elsewhere, bind_mount}]
-"""The names beside which SQLite would keep a log of its own."""
+"""Names under which SQLite would use a separate log."""
 
 
 @pytest.mark.parametrize("name", PATH_VARIANTS, ids=lambda name: name.__name__)
-def test_a_command_uses_the_file_as_the_server_does_or_not_at_all(server_process, tmp_path, name):
+def test_command_beside_a_server_uses_the_same_file_or_fails(server_process, tmp_path, name):
     place = name(tmp_path / "progress.db")
     copy = tmp_path / "copy.db"
-    made = run_command("keys", "create", "--name", "laptop", "--type", "read", "--database", place, cwd=tmp_path)
-    copied = run_command("backup", copy, "--database", place, cwd=tmp_path)
-    assert copied.returncode == made.returncode
+    keys = run_command("keys", "create", "--name", "laptop", "--type", "read", "--database", place, cwd=tmp_path)
+    backup = run_command("backup", copy, "--database", place, cwd=tmp_path)
+    assert backup.returncode == keys.returncode
     if name in OTHER_NAMES:
-        assert made.returncode == 1
-        assert "under another name: use that one" in made.stderr
+        assert keys.returncode == 1
+        assert "under another name: use that one" in keys.stderr
     else:
-        assert made.returncode == 0
+        assert keys.returncode == 0
         with server_process.http() as http:
             assert "laptop" in [key["name"] for key in http.get("/api/v1/keys").json()["keys"]]
-        restored = run_command("restore", copy, "--database", place, cwd=tmp_path)
-        assert (restored.returncode, restored.stderr.count("\n")) == (1, 1)
-        assert "a server is running" in restored.stderr
+        restore = run_command("restore", copy, "--database", place, cwd=tmp_path)
+        assert (restore.returncode, restore.stderr.count("\n")) == (1, 1)
+        assert "a server is running" in restore.stderr
     with server_process.http() as http:
         assert http.get("/readyz").status_code == 200
 
@@ -192,7 +192,7 @@ def name_with_hard_link(path: Path) -> str:
 
 
 def linked_tree(path: Path) -> str:
-    """The folder as `cp --archive --link` copies it, log and all."""
+    """A copy of the folder by `cp --archive --link`, with the log."""
     tree = path.parent / "tree"
     shutil.copytree(path.parent, tree, copy_function=os.link, ignore=shutil.ignore_patterns("tree"))
     return str(tree / path.name)
@@ -211,24 +211,24 @@ SECOND_NAMES: list[Callable[[Path], str]] = [
 def remove_second_names(path: Path) -> None:
     while MOUNT_POINTS:
         subprocess.run(["umount", MOUNT_POINTS.pop()], check=True)
-    found = path.stat()
+    inode = path.stat().st_ino
     for other in path.parent.rglob("*"):
         if other != path and not other.is_symlink() and other.samefile(path):
             other.unlink()
-    assert (path.stat().st_ino, path.stat().st_nlink) == (found.st_ino, 1)
+    assert (path.stat().st_ino, path.stat().st_nlink) == (inode, 1)
 
 
 @pytest.fixture
 def killed_server(server_process, tmp_path):
-    """A server that was killed after it revoked the key; only the log has the revocation."""
+    """The key that a server revoked before it was killed; only the log has the revocation."""
     with server_process.http() as http:
-        made = http.post("/api/v1/keys", json={"name": "former", "type": "admin"}).raise_for_status().json()
+        key = http.post("/api/v1/keys", json={"name": "former", "type": "admin"}).raise_for_status().json()
         with contextlib.closing(sqlite3.connect(tmp_path / "progress.db")) as file:
             assert file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-        http.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
+        http.delete(f"/api/v1/keys/{key['key_id']}").raise_for_status()
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
     server_process.stop(signal.SIGKILL)
-    return made["key"]
+    return key["key"]
 
 
 def assert_refused(done):
@@ -276,7 +276,7 @@ def test_hard_link_made_while_serving_stops_nothing(server_process, tmp_path):
 
 @pytest.mark.parametrize("name", [hard_link, bind_mount], ids=lambda name: name.__name__)
 def test_copy_with_a_second_name_can_be_restored(server_process, tmp_path, name):
-    """A finished copy is whole without a log: backups are linked, and mounted into containers."""
+    """A finished copy is complete without a log. Backups are often linked, or mounted into containers."""
     with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
     copy = tmp_path / "copy.db"
@@ -285,7 +285,7 @@ def test_copy_with_a_second_name_can_be_restored(server_process, tmp_path, name)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_killed_server_frees_the_file(server_process, tmp_path):
+def test_killed_server_releases_the_file(server_process, tmp_path):
     for _ in range(3):
         server_process.stop(signal.SIGKILL)
         server_process.start()
@@ -293,8 +293,8 @@ def test_a_killed_server_frees_the_file(server_process, tmp_path):
     FileLock(tmp_path / "progress.db").release()
 
 
-def test_a_child_keeps_no_lock(tmp_path):
-    """Neither one that is forked nor one that runs another program."""
+def test_child_process_keeps_no_lock(tmp_path):
+    """Neither a forked child nor a child with another program keeps it."""
     database = tmp_path / "progress.db"
     KeyAdmin(database).close()
     code = (
@@ -311,7 +311,7 @@ def test_a_child_keeps_no_lock(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code, database], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    children = [int(one) for one in process.stdout.readline().split()]
+    children = [int(pid) for pid in process.stdout.readline().split()]
     try:
         assert run_serve(database).returncode == 1
         process.kill()
@@ -326,7 +326,7 @@ def test_a_child_keeps_no_lock(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device"])
-def test_what_is_no_file_is_refused_in_one_sentence(tmp_path, kind):
+def test_serve_on_a_path_that_is_no_file_is_refused(tmp_path, kind):
     path = tmp_path / "progress.db"
     if kind == "folder":
         path.mkdir()
@@ -339,7 +339,7 @@ def test_what_is_no_file_is_refused_in_one_sentence(tmp_path, kind):
     assert "cannot be used" in done.stderr
 
 
-def test_a_copy_of_a_served_file_is_another_database(server_process, tmp_path):
+def test_copy_of_a_served_file_is_another_database(server_process, tmp_path):
     done = run_command("backup", tmp_path / "copy.db", "--database", tmp_path / "progress.db")
     assert done.returncode == 0
     shutil.copy(tmp_path / "copy.db", tmp_path / "second.db")

@@ -1,9 +1,9 @@
-"""The published package, 1.0.0, installed unchanged in a virtual environment of its own, against a real server.
+"""The published package 1.0.0, installed unchanged in a virtual environment of its own, with a real server.
 
-It speaks part 1 of the protocol, which is frozen for its sake. Each documented use is a program of its own here.
+The package uses part 1 of the protocol, which is frozen for its sake. Each documented use is a program here.
 
-One documented use never worked: with ``auto_detect=False`` that package believes the key to have no permission at all,
-and every call raises before anything is sent. No server can help it, so that is what the test states.
+One documented use never worked: with ``auto_detect=False`` the package assumes a key without permissions. Every
+call raises before it sends a request. A server cannot change that, and the test states it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from progressbar_tracker import ProgressBar
 from tests.support import seed_page
 from tests.support.server import start_server
 
-pytestmark = pytest.mark.timeout(240)  # the first test makes the environment, from a network that may be slow
+pytestmark = pytest.mark.timeout(240)  # the first test downloads the package, maybe from a slow network
 
 PUBLISHED_PACKAGE = "progressbar-tracker==1.0.0"
 
@@ -41,25 +41,22 @@ url, key, *rest = sys.argv[1:]
 
 @pytest.fixture(scope="session")
 def published_python(tmp_path_factory):
-    """The Python of an environment that holds the published package and what it depends on, and nothing else."""
+    """The Python of an environment with only the published package and its dependencies."""
     folder = tmp_path_factory.mktemp("published") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
     path = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    # Ours installs into it, for to give it a pip of its own takes longer than all else.
+    # This environment's pip installs into it: a pip of its own would take longer than everything else.
     pip = [sys.executable, "-m", "pip", "--python", str(path), "--disable-pip-version-check", "--quiet"]
     done = subprocess.run([*pip, "install", PUBLISHED_PACKAGE], capture_output=True, text=True, timeout=200)
     if done.returncode != 0:
-        needed = (
-            f"needs {PUBLISHED_PACKAGE}, which pip could not install: give this machine a "
-            f"network. {done.stderr.strip()}"
-        )
-        pytest.fail(needed) if os.environ.get("CI") else pytest.skip(needed)
+        reason = f"needs {PUBLISHED_PACKAGE}, which pip could not install: check the network. {done.stderr.strip()}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return path
 
 
 @pytest.fixture
 def run_published(published_python, tmp_path):
-    """Run the published package's Python on something, isolated from this checkout; return what it printed."""
+    """Run the published package's Python, isolated from this checkout; return its output."""
 
     def run(*arguments, **options):
         done = subprocess.run(
@@ -78,13 +75,13 @@ def run_published(published_python, tmp_path):
 
 @pytest.fixture
 def run_snippet(server, run_published):
-    """Perform a snippet of the page."""
+    """Run a snippet of the page with a key; return its output."""
 
-    def read(name, key):
+    def run(name, key):
         source = seed_page.fill_snippet(name, server.url, server.keys[key])
         return run_published(seed_page.__file__, input=json.dumps(source))
 
-    return read
+    return run
 
 
 @pytest.fixture
@@ -100,12 +97,12 @@ def run_program(server, run_published):
     return run
 
 
-def create_as_other(served, item_id):
-    with ProgressBar(served.url, served.keys["other"]) as pb:
+def create_as_other(server, item_id):
+    with ProgressBar(server.url, server.keys["other"]) as pb:
         pb.create(item_id, "Task", "", 0.1)
 
 
-def test_what_is_tested_is_the_published_package(run_published):
+def test_published_package_is_the_one_installed(run_published):
     code = "import progressbar_tracker, importlib.metadata as m; print(m.version('progressbar-tracker'));"
     version, folder = run_published("-c", code + "print(progressbar_tracker.__file__)").splitlines()
     assert version == "1.0.0"
@@ -115,7 +112,7 @@ def test_what_is_tested_is_the_published_package(run_published):
 # The snippets of the page
 
 
-def test_the_quick_start_runs_as_written(server, run_snippet):
+def test_published_quick_start_runs_as_written(server, run_snippet):
     out = run_snippet("quick start", "write").splitlines()
     assert out[:2] == ["✓ API Key Type: WRITE", "✓ Permissions: read, create, update_own, delete_own"]
     assert out[-2:] == ["Encoding Video: 50%", "✓ Successfully deleted progress for 'video-encoding-001'."]
@@ -123,21 +120,21 @@ def test_the_quick_start_runs_as_written(server, run_snippet):
     assert server.final_statuses() == {"video-encoding-001": "deleted"}
 
 
-def test_a_read_key_lists_and_its_create_raises(server, run_snippet):
+def test_published_read_key_lists_and_its_create_raises(server, run_snippet):
     create_as_other(server, "listed")
     assert "✓ Retrieved 1 progress items" in run_snippet("read key", "read")
     assert list(server.items()) == ["listed"]
 
 
-def test_a_write_key_changes_its_own_items_and_the_update_of_anothers_raises(server, run_snippet):
+def test_published_write_key_changes_its_own_items_only(server, run_snippet):
     create_as_other(server, "other-task")
     run_snippet("write key", "write")
-    found = server.items()
-    assert (found["my-task"]["value"], found["my-task"]["description"]) == (0.9, "Almost done")
-    assert found["other-task"]["value"] == 0.1
+    items = server.items()
+    assert (items["my-task"]["value"], items["my-task"]["description"]) == (0.9, "Almost done")
+    assert items["other-task"]["value"] == 0.1
 
 
-def test_an_admin_key_changes_and_deletes_any_item(server, run_snippet):
+def test_published_admin_key_changes_and_deletes_any_item(server, run_snippet):
     create_as_other(server, "any-task")
     run_snippet("admin key", "admin")
     assert server.items() == {}
@@ -152,24 +149,24 @@ def test_an_admin_key_changes_and_deletes_any_item(server, run_snippet):
         ("read", "You can only view items"),
     ],
 )
-def test_the_check_of_permissions_tells_the_keys_apart(run_snippet, key, sentence):
+def test_published_permission_check_distinguishes_keys(run_snippet, key, sentence):
     assert run_snippet("check permissions", key).splitlines()[-1] == sentence
 
 
-def test_the_error_handling_of_the_page_catches_what_it_names(server, run_snippet):
+def test_published_error_handling_catches_its_exceptions(server, run_snippet):
     assert "Created with progress 50.00%" in run_snippet("error handling", "write")
     assert "Validation error: Item with ID 'task-1' already exists" in run_snippet("error handling", "write")
     assert "Permission denied: Your API key (type: read)" in run_snippet("error handling", "read")
     assert server.items()["task-1"]["value"] == 0.5
 
 
-def test_the_video_pipeline_runs_to_its_end(server, run_snippet):
+def test_published_video_pipeline_runs_to_its_end(server, run_snippet):
     assert run_snippet("video encoding pipeline", "write").splitlines()[-1] == "✓ Encoding complete!"
     run = server.history()[0]
     assert (run["id"], run["status"], run["description"]) == ("video-001", "succeeded", "Processing frame 1000/1000")
 
 
-def test_the_batch_is_processed_whole(server, run_snippet):
+def test_published_batch_ends_complete(server, run_snippet):
     run_snippet("batch processing", "write")
     assert server.items() == {}
     assert server.final_statuses() == {"process-0": "succeeded", "process-1": "succeeded", "process-2": "succeeded"}
@@ -178,7 +175,7 @@ def test_the_batch_is_processed_whole(server, run_snippet):
 # The reference of the page, method by method
 
 
-def test_get_all_gives_dictionaries_with_the_five_fields_highest_weight_first(server, run_program):
+def test_published_get_all_is_ordered_by_weight(server, run_program):
     code = """
 pb = ProgressBar(url, key, auto_detect=True)
 pb.create("light", "Light", "first", 0.25)
@@ -186,14 +183,14 @@ pb.create("heavy", "Heavy", "second", 0.5, weight=7)
 pb.create("as light", "Light too", "third", 0.75, 0)
 print(json.dumps(pb.get_all()))
 """
-    items, said = run_program(code, "write")
+    items, output = run_program(code, "write")
     names = ("id", "title", "description", "value", "weight")
     assert [tuple(item[name] for name in names) for item in items] == [
         ("heavy", "Heavy", "second", 0.5, 7),
         ("light", "Light", "first", 0.25, 0),
         ("as light", "Light too", "third", 0.75, 0),
     ]
-    assert said[-1] == "✓ Retrieved 3 progress items"
+    assert output[-1] == "✓ Retrieved 3 progress items"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +201,7 @@ print(json.dumps(pb.get_all()))
         ("admin", [True, False, True, True]),
     ],
 )
-def test_each_permission_helper_answers_for_each_type_of_key(run_program, key, answers):
+def test_published_permission_helpers_for_each_key_type(run_program, key, answers):
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps([pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delete()]))
@@ -212,7 +209,7 @@ print(json.dumps([pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delet
     assert run_program(code, key)[0] == answers
 
 
-def test_to_create_an_id_twice_and_to_update_an_unknown_one_raise_value_errors(server, run_program):
+def test_published_duplicate_and_unknown_ids_raise_value_errors(server, run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("once", "Once", "", 0.0)
@@ -225,7 +222,7 @@ print(json.dumps([twice, refused(pb.update, "never", "Never", "", 0.5, kind=Valu
     assert {name: item["title"] for name, item in server.items().items()} == {"once": "Once"}
 
 
-def test_another_keys_item_is_neither_updated_nor_deleted_with_a_write_key(server, run_program):
+def test_published_write_key_cannot_change_another_keys_item(server, run_program):
     create_as_other(server, "theirs")
     code = """
 pb = ProgressBar(url, key)
@@ -237,24 +234,24 @@ print(json.dumps([refused(pb.update, "theirs", "Mine now", "", 0.9), refused(pb.
     assert server.items()["theirs"]["title"] == "Task"
 
 
-def test_a_read_key_may_neither_create_nor_update_nor_delete(server, run_program):
+def test_published_read_key_cannot_write(server, run_program):
     create_as_other(server, "theirs")
     code = """
 pb = ProgressBar(url, key)
 arguments = "theirs", "Mine now", "", 0.9
 refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "theirs")
-# The server is of the same opinion when the package is made to ask it.
+# With other permissions in the package, the server refuses as well.
 pb.permissions = ["read", "create", "update_all", "delete_all"]
-said = [refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "theirs")]
-print(json.dumps([said, len(pb.get_all())]))
+errors = [refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "theirs")]
+print(json.dumps([errors, len(pb.get_all())]))
 """
-    (said, found), _ = run_program(code, "read")
-    assert all(sentence.startswith("Permission denied: ") for sentence in said)
-    assert found == 1
+    (errors, item_count), _ = run_program(code, "read")
+    assert all(error.startswith("Permission denied: ") for error in errors)
+    assert item_count == 1
     assert server.items()["theirs"]["title"] == "Task"
 
 
-def test_an_item_that_reached_the_end_runs_again_when_it_is_written_below(server, run_program):
+def test_published_update_below_one_restarts_an_ended_item(server, run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("again", "Again", "", 0.5)
@@ -266,19 +263,19 @@ print(json.dumps([first, pb.get_all()[0]["status"]]))
     assert run_program(code, "write")[0] == ["succeeded", "running"]
 
 
-def test_to_delete_what_is_gone_is_told_and_does_not_raise(run_program):
+def test_published_delete_of_a_missing_item_prints_an_error(run_program):
     code = """
 pb = ProgressBar(url, key)
 pb.create("twice", "Twice", "", 0.5)
 pb.delete("twice"), pb.delete("twice")
 print(json.dumps(len(pb.get_all())))
 """
-    left, said = run_program(code, "write")
-    assert left == 0
-    assert said[-2].startswith("Error deleting progress for 'twice': 404")
+    item_count, output = run_program(code, "write")
+    assert item_count == 0
+    assert output[-2].startswith("Error deleting progress for 'twice': 404")
 
 
-def test_awkward_ids_and_texts_arrive_as_they_are(server, run_program):
+def test_published_unusual_ids_and_texts_arrive_unchanged(server, run_program):
     item_id, title = "a/b c?d#e%25&é 進捗", "Ünïcode → “quoted” \\ <b>"
     code = """
 pb = ProgressBar(url, key)
@@ -293,7 +290,7 @@ print(json.dumps([item["id"], item["title"], item["description"], len(pb.get_all
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_base_url_with_a_path_works_with_and_without_the_final_slash(tmp_path, run_program, slash):
+def test_published_base_url_works_with_and_without_final_slash(tmp_path, run_program, slash):
     code = """
 pb = ProgressBar(url, key)
 pb.create("job", "Job", "", 0.5)
@@ -304,24 +301,25 @@ print(json.dumps([item["id"] for item in pb.get_all()]))
         assert run_program(code, server.create_key("write", "me"), url=server.url + slash)[0] == ["job"]
 
 
-def test_an_unknown_key_is_told_at_the_start_and_may_nothing(run_program):
+def test_published_unknown_key_warns_and_is_refused(run_program):
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps(refused(pb.get_all)))
 """
-    sentence, said = run_program(code, "no-key-of-this-server")
-    assert said[0].startswith("Warning: Could not fetch key info: 401")
-    assert sentence.startswith("Your API key (type: unknown)")
+    error, output = run_program(code, "no-key-of-this-server")
+    assert output[0].startswith("Warning: Could not fetch key info: 401")
+    assert error.startswith("Your API key (type: unknown)")
 
 
-def test_without_auto_detection_every_call_of_that_package_raises_before_it_is_sent(server, run_program):
+def test_published_calls_without_auto_detection_raise_unsent(server, run_program):
     code = """
 pb = ProgressBar(url, key, auto_detect=False)
 arguments = "job", "Job", "", 0.5
-said = [refused(pb.get_all), refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "job")]
-print(json.dumps([said, pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delete()]))
+writes = [refused(pb.create, *arguments), refused(pb.update, *arguments), refused(pb.delete, "job")]
+errors = [refused(pb.get_all), *writes]
+print(json.dumps([errors, pb.is_admin(), pb.is_read_only(), pb.can_write(), pb.can_delete()]))
 """
-    (said, *helpers), _ = run_program(code, "admin")
-    assert all(sentence.startswith("Your API key (type: None) does not have permission") for sentence in said)
+    (errors, *helpers), _ = run_program(code, "admin")
+    assert all(error.startswith("Your API key (type: None) does not have permission") for error in errors)
     assert helpers == [False, False, False, False]
     assert server.items() == {}

@@ -1,4 +1,4 @@
-"""Long sequences on a server that is a process of its own: many threads at once, ``kill -9``, SIGTERM, a restart."""
+"""Long sequences on a server process: many threads at once, ``kill -9``, SIGTERM, a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 
 THREAD_COUNT, ITEMS_PER_THREAD, OPEN_ITEMS = 20, 200, 50
 
-# What becomes of an item, in turn: how it is made, how it ends in the list, how in the history.
+# The courses of the items, in turn: the calls, the final status in the list, and the one in the history.
 ITEM_COURSES = (
     ("deleted", None, "deleted"),
     ("succeeded", "succeeded", None),
@@ -41,7 +41,7 @@ def run_client_course(pb, item_id, course):
 
 
 def begin_tracked_course(pb, item_id, course):
-    """Begin a tracked run and return what ends it."""
+    """Begin a tracked run and return the function that ends it."""
     if course in ("track, through", "track, left early", "track, kept"):
         loop = iter(pb.track(range(5), id=item_id, keep=course == "track, kept"))
         next(loop), next(loop), next(loop)
@@ -65,14 +65,14 @@ def run_thread(pb, number):
                 ends.append(begin_tracked_course(pb, f"{number}-{n}", course))
             else:
                 run_client_course(pb, f"{number}-{n}", course)
-        # Or the short ones would cost no request at all, which is the sender's business.
+        # The sender skips a short run that it has never reported.
         assert pb.sender.flush(30)
         while ends:
             ends.pop()()
 
 
-@pytest.mark.timeout(240)  # four thousand durable items take their time when coverage is measured beside another test
-def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_intended(server_process):
+@pytest.mark.timeout(240)  # four thousand durable items, maybe with coverage and a parallel test
+def test_items_of_twenty_threads_end_in_their_states(server_process):
     with server_process.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "all of them"}).json()["key"]
         with ProgressBar(server_process.url, key, timeout=100) as pb, ThreadPoolExecutor(THREAD_COUNT) as pool:
@@ -80,27 +80,27 @@ def test_twenty_threads_of_two_hundred_items_leave_every_item_in_the_state_inten
                 done.result(200)
             assert pb.sender.flush(30)
             assert (pb.sender.stats().dropped, pb.sender.stats().failed) == (0, 0)
-        found = {name: item["status"] for name, item in list_items(http).items()}
+        statuses = {name: item["status"] for name, item in list_items(http).items()}
         runs = list_history(http)
     ended = {run["id"]: run["status"] for run in runs}
     assert len(ended) == len(runs), "an item has ended twice"
-    each = {
+    courses = {
         f"{number}-{n}": ITEM_COURSES[n % len(ITEM_COURSES)]
         for number in range(THREAD_COUNT)
         for n in range(ITEMS_PER_THREAD)
     }
-    assert found == {name: course[1] for name, course in each.items() if course[1]}
-    assert ended == {name: course[2] for name, course in each.items() if course[2]}
-    counts = {(each[run["id"]][0], run["completed"]) for run in runs if each[run["id"]][0].startswith("track")}
+    assert statuses == {name: course[1] for name, course in courses.items() if course[1]}
+    assert ended == {name: course[2] for name, course in courses.items() if course[2]}
+    counts = {(courses[run["id"]][0], run["completed"]) for run in runs if courses[run["id"]][0].startswith("track")}
     assert counts == {("track, through", 5), ("track, left early", 2), ("track, a block", 5)}
 
 
 class AcknowledgedWrites:
-    """What a server has promised to one thread: the state of each item whose latest write it answered."""
+    """The state of each item whose latest write a server acknowledged to one thread."""
 
     def __init__(self):
         self.states = {}
-        self.pending = None  # the item whose write got no answer: both its states are right
+        self.pending = None  # the item of an unanswered write: both of its states are valid
         self.count = 0
 
     def write(self, item_id, state, call, *arguments):
@@ -112,7 +112,7 @@ class AcknowledgedWrites:
 
 
 def load_server(url, key, number, acknowledged):
-    """Create, end and delete items until the server is gone."""
+    """Create, end and delete items until the server is down."""
     with ProgressBar(url, key, auto_detect=False) as pb:
         for n in itertools.count():
             item_id = f"{number}-{n}"
@@ -126,91 +126,91 @@ def load_server(url, key, number, acknowledged):
                 return
 
 
-def churn_keys(serving, acknowledged):
-    """Make keys, and revoke every other one, until the server is gone."""
-    with serving.http() as http:
+def churn_keys(server_process, acknowledged):
+    """Make keys, and revoke every second one, until the server is down."""
+    with server_process.http() as http:
         for n in itertools.count():
             acknowledged.pending = None
             try:
-                made = http.post("/api/v1/keys", json={"type": "read", "name": f"key {n}"}).raise_for_status().json()
-                acknowledged.states[made["key"]] = 200
+                key = http.post("/api/v1/keys", json={"type": "read", "name": f"key {n}"}).raise_for_status().json()
+                acknowledged.states[key["key"]] = 200
                 if n % 2:
-                    acknowledged.pending = made["key"]
-                    http.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
-                    acknowledged.states[made["key"]] = 401
+                    acknowledged.pending = key["key"]
+                    http.delete(f"/api/v1/keys/{key['key_id']}").raise_for_status()
+                    acknowledged.states[key["key"]] = 401
             except httpx.TransportError:
                 return
 
 
-def test_a_server_killed_under_load_has_lost_nothing_that_it_acknowledged(server_process):
+def test_server_killed_under_load_keeps_acknowledged_writes(server_process):
     with server_process.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "load"}).json()["key"]
-    told, told_keys = [AcknowledgedWrites() for _ in range(6)], AcknowledgedWrites()
+    writes, key_changes = [AcknowledgedWrites() for _ in range(6)], AcknowledgedWrites()
     with ProgressBar(server_process.url, key) as pb, ThreadPoolExecutor(7) as pool:
         bar = iter(pb.track(range(1000), id="tracked", keep=True, interval=0.05))
         next(bar)
         assert pb.sender.flush(10)
-        working = [pool.submit(load_server, server_process.url, key, number, one) for number, one in enumerate(told)]
-        working.append(pool.submit(churn_keys, server_process, told_keys))
-        wait_until(lambda: sum(one.count for one in told) >= 600 and len(told_keys.states) >= 10)
+        working = [pool.submit(load_server, server_process.url, key, n, thread) for n, thread in enumerate(writes)]
+        working.append(pool.submit(churn_keys, server_process, key_changes))
+        wait_until(lambda: sum(thread.count for thread in writes) >= 600 and len(key_changes.states) >= 10)
         assert server_process.stop(signal.SIGKILL)[0] == -signal.SIGKILL
         for done in working:
             done.result(20)
         server_process.start()
-        # The tracked loop has not noticed; its sender finds the server by itself.
+        # The tracked loop is unaffected, and its sender reconnects.
         assert len(list(bar)) == 999
         wait_until(lambda: pb.sender.flush(0.5))
     with server_process.http() as http:
-        found, runs = list_items(http), list_history(http)
-        for secret, status in told_keys.states.items():
-            if secret != told_keys.pending:
+        items, runs = list_items(http), list_history(http)
+        for secret, status in key_changes.states.items():
+            if secret != key_changes.pending:
                 assert http.get("/progress", headers={"X-API-KEY": secret}).status_code == status
-    tracked = found.pop("tracked")
+    tracked = items.pop("tracked")
     assert (tracked["status"], tracked["completed"]) == ("succeeded", 1000)
-    promised = {item_id: state for one in told for item_id, state in one.states.items()}
-    unanswered = {one.pending for one in told}
+    acknowledged = {item_id: state for thread in writes for item_id, state in thread.states.items()}
+    unanswered = {thread.pending for thread in writes}
     ended = {run["id"] for run in runs}
     assert len(ended) == len(runs)
-    for item_id, state in promised.items():
+    for item_id, state in acknowledged.items():
         if item_id not in unanswered:
-            assert (found[item_id]["status"] if item_id in found else "deleted") == state, item_id
+            assert (items[item_id]["status"] if item_id in items else "deleted") == state, item_id
             assert (item_id in ended) == (state == "deleted"), item_id
-    assert {*found, *ended} <= {*promised, *unanswered}, "something came from nowhere"
-    for item_id in unanswered & promised.keys():
-        assert item_id in found or item_id in ended, f"{item_id} was created, and is nowhere"
+    assert {*items, *ended} <= {*acknowledged, *unanswered}, "an item was never written"
+    for item_id in unanswered & acknowledged.keys():
+        assert item_id in items or item_id in ended, f"{item_id} was created, and is nowhere"
 
 
-def test_a_server_that_is_terminated_under_load_exits_with_0_and_has_everything(server_process):
+def test_server_terminated_under_load_keeps_all_writes(server_process):
     with ProgressBar(server_process.url, ADMIN_KEY) as pb:
         for n in range(30):
             pb.create(f"{n}", "Title", "begun", 0.1)
         pb.update("0", "Title", "ended", 1.0)
         pb.delete("1")
-        told = AcknowledgedWrites()
-        loading = threading.Thread(target=load_server, args=(server_process.url, ADMIN_KEY, "load", told))
-        loading.start()
-        wait_until(lambda: told.count >= 20)
-        # Progress in between is answered from memory: the end has to write it.
+        acknowledged = AcknowledgedWrites()
+        loader = threading.Thread(target=load_server, args=(server_process.url, ADMIN_KEY, "load", acknowledged))
+        loader.start()
+        wait_until(lambda: acknowledged.count >= 20)
+        # The server acknowledges progress from memory, and has to write it before it exits.
         pb.update("2", "Title", "just now", 0.9)
-        begun = time.monotonic()
+        started = time.monotonic()
         code, err = server_process.stop(signal.SIGTERM)
         assert (code, err) == (0, "")
-        assert time.monotonic() - begun < 20
-        loading.join(10)
+        assert time.monotonic() - started < 20
+        loader.join(10)
     server_process.start()
     with server_process.http() as http:
-        found = list_items(http)
+        items = list_items(http)
         ended = {run["id"]: run["status"] for run in list_history(http)}
     assert ended["1"] == "deleted"
-    assert (found["0"]["status"], found["2"]["description"], found["2"]["value"]) == ("succeeded", "just now", 0.9)
-    assert {f"{n}" for n in range(30)} - found.keys() == {"1"}
-    for item_id, state in told.states.items():
-        if item_id != told.pending:
-            assert (found[item_id]["status"] if item_id in found else ended[item_id]) == state
+    assert (items["0"]["status"], items["2"]["description"], items["2"]["value"]) == ("succeeded", "just now", 0.9)
+    assert {f"{n}" for n in range(30)} - items.keys() == {"1"}
+    for item_id, state in acknowledged.states.items():
+        if item_id != acknowledged.pending:
+            assert (items[item_id]["status"] if item_id in items else ended[item_id]) == state
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_finds_nothing_new_and_nothing_missing_when_the_server_was_idle(server_process, number):
+def test_restart_of_an_idle_server_changes_nothing(server_process, number):
     with ProgressBar(server_process.url, ADMIN_KEY) as pb:
         pb.create("a", "A", "", 0.5, weight=3)
         pb.create("b", "B", "", 0.5)

@@ -1,4 +1,4 @@
-"""PostgreSQL takes connections and answers nothing: keys are accepted for a while, and a signal ends the server."""
+"""PostgreSQL accepts connections and never answers: keys are accepted for a while, and a signal ends the server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class StallingProxy:
-    """Stands before a server of TCP, and passes nothing on while it is stalled; it takes connections all the same."""
+    """A TCP proxy that also accepts connections while it is stalled, but passes no data on."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -38,7 +38,7 @@ class StallingProxy:
         self._flows.clear()
 
     def stall_at(self, trigger: bytes) -> None:
-        """Stall as soon as a client sends this."""
+        """Stall when a client sends these bytes."""
         self._trigger = trigger
 
     def resume(self) -> None:
@@ -51,10 +51,10 @@ class StallingProxy:
 
     def close(self) -> None:
         self.resume()
-        for one in (self._listener, *self._open):
+        for connection in (self._listener, *self._open):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -94,82 +94,83 @@ def database(proxy, postgres_cluster) -> str:
 @pytest.fixture
 def server_process(tmp_path, database):
     """A server process behind the proxy that trusts cached credentials for 5 s."""
-    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
-    yield serving
-    serving.close()
+    process = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
+    yield process
+    process.close()
 
 
-def test_no_credential_is_accepted_once_it_is_too_old(server_process, proxy):
+def test_stale_credentials_are_refused_during_an_outage(server_process, proxy):
     with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
         share = http.post("/api/v1/shares", json={"item": "a"}).json()
         http.get("/progress").raise_for_status()
         proxy.stall()
-        begun = time.monotonic()
+        started = time.monotonic()
         assert http.get("/progress").status_code == 200
         wait_until(lambda: http.get("/progress").status_code == 503)
-        assert 3 < time.monotonic() - begun < 20
-        for answer in (
+        assert 3 < time.monotonic() - started < 20
+        for reply in (
             http.get("/progress"), http.get("/api/key-info"), http.get("/api/v1/events"), http.get(f"/{share['path']}"),
             http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 3, "value": 0.5}),
         ):  # fmt: skip
-            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
         assert "still works" in http.get("/progress").json()["detail"]
         assert http.get("/healthz").status_code == 200
         assert http.get("/readyz").status_code == 503
         proxy.resume()
         wait_until(lambda: http.get("/progress").status_code == 200)
-    code, said = server_process.stop(signal.SIGTERM)
-    assert (code, said.count("no credential is accepted")) == (0, 1)
+    code, output = server_process.stop(signal.SIGTERM)
+    assert (code, output.count("no credential is accepted")) == (0, 1)
 
 
-def stop_server(serving: ServerProcess) -> float:
-    begun = time.monotonic()
-    code, said = serving.stop(signal.SIGTERM)
+def stop_server(process: ServerProcess) -> float:
+    """Stop a server by SIGTERM; return the seconds until its exit."""
+    started = time.monotonic()
+    code, output = process.stop(signal.SIGTERM)
     assert code == 0
-    assert "Traceback" not in said
-    return time.monotonic() - begun
+    assert "Traceback" not in output
+    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("writes", [0, 1, 20])
-def test_a_signal_ends_a_server_whose_database_stalls(server_process, proxy, writes):
+def test_signal_ends_a_server_with_a_stalled_database(server_process, proxy, writes):
     with server_process.http() as http, ThreadPoolExecutor(20) as pool:
         http.get("/progress").raise_for_status()
         proxy.stall()
-        asked = [pool.submit(http.put, f"/api/v1/items/{n}", json={"run_id": "r"}) for n in range(writes)]
-        asked += [pool.submit(http.get, "/api/v1/history?q=a"), pool.submit(http.get, "/api/v1/keys")]
+        requests = [pool.submit(http.put, f"/api/v1/items/{n}", json={"run_id": "r"}) for n in range(writes)]
+        requests += [pool.submit(http.get, "/api/v1/history?q=a"), pool.submit(http.get, "/api/v1/keys")]
         wait_until(lambda: http.get("/healthz").status_code == 200)
         assert stop_server(server_process) < 5
-        for one in asked:
-            one.exception(30)
+        for request in requests:
+            request.exception(30)
 
 
 @pytest.mark.parametrize("trigger", [b"FOR UPDATE", b"INSERT INTO items", b"UPDATE meta", b"COMMIT", b"credentials"])
-def test_a_signal_ends_a_server_whose_database_stalls_in_a_transaction(server_process, proxy, trigger):
+def test_signal_ends_a_server_stalled_in_a_transaction(server_process, proxy, trigger):
     with server_process.http() as http, ThreadPoolExecutor(3) as pool:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
         proxy.stall_at(trigger)
-        asked = [
+        requests = [
             pool.submit(http.put, "/api/v1/items/b", json={"run_id": "r"}),
             pool.submit(http.delete, "/api/v1/items/a"),
             pool.submit(http.post, "/api/v1/keys", json={"type": "read", "name": "x"}),
         ]
         wait_until(lambda: proxy.is_stalled)
         assert stop_server(server_process) < 5
-        for one in asked:
-            one.exception(30)
+        for request in requests:
+            request.exception(30)
 
 
-def test_a_signal_ends_a_server_that_starts_on_a_database_that_stalls(server_process, proxy):
+def test_signal_ends_a_start_on_a_stalled_database(server_process, proxy):
     server_process.stop(signal.SIGTERM)
     for trigger in (b"", b"pg_advisory", b"credentials"):
         proxy.resume()
         proxy.stall_at(trigger) if trigger else proxy.stall()
         server_process.launch()
-        # It has begun when it has connected.
+        # The start is under way when the server has connected.
         wait_until(lambda: proxy.is_stalled)
-        begun = time.monotonic()
+        started = time.monotonic()
         server_process.stop(signal.SIGTERM)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - started < 5
     proxy.resume()
     server_process.launch()

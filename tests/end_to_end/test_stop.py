@@ -1,4 +1,4 @@
-"""SIGTERM: what was acknowledged is finished in five seconds, and who is under way goes on with the next process."""
+"""SIGTERM: acknowledged writes are on disk within five seconds, and clients continue with the next process."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ STREAM_COUNT = 50
 @pytest.fixture
 def server_process(tmp_path):
     """A server process that logs JSON."""
-    serving = ServerProcess(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
-    yield serving
-    serving.close()
+    process = ServerProcess(tmp_path, PROGRESSBAR_LOG_FORMAT="json")
+    yield process
+    process.close()
 
 
 def open_connection(url, request):
-    opened = RawConnection(url)
-    opened.send(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
-    return opened
+    connection = RawConnection(url)
+    connection.send(request.replace("KEY", f"Host: localhost\nX-API-KEY: {ADMIN_KEY}").replace("\n", "\r\n").encode())
+    return connection
 
 
-def read_all(opened):
-    """Return all that comes until the other end hangs up."""
-    with opened:
-        return opened.read_all().decode()
+def read_all(connection):
+    """Return the data up to the end of the connection."""
+    with connection:
+        return connection.read_all().decode()
 
 
-def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(server_process):
+def test_loop_across_a_restart_loses_nothing(server_process):
     with ProgressBar(server_process.url, ADMIN_KEY, timeout=2.0) as pb:
         half, done = threading.Event(), threading.Event()
 
@@ -57,7 +57,7 @@ def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(server_process):
         with server_process.http() as http:
             wait_until(lambda: list_items(http).get("job", {}).get("completed"))
         assert server_process.stop(signal.SIGTERM)[0] == 0
-        done.set()  # it goes on while nobody is there
+        done.set()  # the loop continues without a server
         server_process.start()
         thread.join(60)
         with open_client(server_process.url, ADMIN_KEY) as http:
@@ -65,7 +65,7 @@ def test_a_loop_goes_on_at_the_next_process_and_loses_nothing(server_process):
             assert list_items(http)["job"]["completed"] == 3000
 
 
-def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_come_back(server_process):
+def test_sigterm_ends_streams_and_partial_requests_in_time(server_process):
     with server_process.http() as http:
         http.put("/api/v1/items/a", json={"run_id": "r"}).raise_for_status()
         streams = [
@@ -76,39 +76,39 @@ def test_open_streams_and_hanging_requests_hold_nothing_up_and_are_told_when_to_
         bodiless = open_connection(server_process.url, "PUT /api/v1/items/b HTTP/1.1\nKEY\nContent-Length: 50\n\n{")
         headless = open_connection(server_process.url, "PUT /api/v1/items/c HTTP/1.1\nKEY\nContent-Le")
         http.patch("/api/v1/items/a", json={"run_id": "r", "seq": 1, "value": 0.5}).raise_for_status()
-    seen = []
+    statuses = []
 
     def probe():
         with httpx.Client(base_url=server_process.url, timeout=5, verify=TLS_CONTEXT) as probing:
             while True:
                 try:
-                    seen.append(probing.get("/readyz").status_code)
+                    statuses.append(probing.get("/readyz").status_code)
                 except httpx.TransportError:
                     return
 
     prober = threading.Thread(target=probe, daemon=True)
     prober.start()
-    wait_until(lambda: 200 in seen)
+    wait_until(lambda: 200 in statuses)
     with ThreadPoolExecutor(STREAM_COUNT + 2) as pool:
-        read = [pool.submit(read_all, one) for one in (*streams, bodiless, headless)]
-        begun = time.monotonic()
-        code, said = server_process.stop(signal.SIGTERM)
-        took = time.monotonic() - begun
-        *told, refused, nothing = (one.result(20) for one in read)
+        reads = [pool.submit(read_all, connection) for connection in (*streams, bodiless, headless)]
+        started = time.monotonic()
+        code, output = server_process.stop(signal.SIGTERM)
+        seconds = time.monotonic() - started
+        *frames, refusal, nothing = (read.result(20) for read in reads)
     prober.join(20)
-    assert (code, took < 5) == (0, True)
-    assert "Traceback" not in said
-    events = [line["message"] for line in map(json.loads, said.splitlines()) if line["logger"].endswith(".server")]
+    assert (code, seconds < 5) == (0, True)
+    assert "Traceback" not in output
+    events = [line["message"] for line in map(json.loads, output.splitlines()) if line["logger"].endswith(".server")]
     assert [event for event in events if event.startswith("server ")] == [
         "server started", "server stopping", "server stopped",
     ]  # fmt: skip
-    assert 503 in seen
-    ends = [int(re.findall(r"retry: (\d+)\n\n", one)[-1]) for one in told]
-    assert all(500 <= end <= 2000 for end in ends)
-    assert len(set(ends)) > 10  # not all at once
-    assert refused.startswith("HTTP/1.1 503 ")
-    assert "retry-after: 1\r\n" in refused
-    assert "connection: close\r\n" in refused
+    assert 503 in statuses
+    delays = [int(re.findall(r"retry: (\d+)\n\n", frame)[-1]) for frame in frames]
+    assert all(500 <= delay <= 2000 for delay in delays)
+    assert len(set(delays)) > 10  # the clients reconnect at different times
+    assert refusal.startswith("HTTP/1.1 503 ")
+    assert "retry-after: 1\r\n" in refusal
+    assert "connection: close\r\n" in refusal
     assert nothing == ""
     server_process.start()
     with open_client(server_process.url, ADMIN_KEY) as http:

@@ -1,7 +1,7 @@
-"""A disk that is full, a file that takes no writes, a database that another process has locked: on a real server.
+"""A full disk, a read-only file, and a database that another process has locked, on a real server.
 
-Writes are refused with 503 and a time to try again, reads go on from memory, and when the fault is gone all goes on by
-itself. A tracked program notices none of it.
+Writes get 503 with Retry-After, reads are served from memory, and writes resume when the fault has passed. A tracked
+program is unaffected.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tests.support.connections import open_client
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 from tests.support.waiting import wait_until
 
-# A loop that goes on for as long as it is fed.
+# A loop with one step for each line of its input.
 STEP_PROGRAM = (
     "import sys\nfrom progressbar_tracker import track\nfor _ in track(sys.stdin, id=sys.argv[1], keep=True): pass"
 )
 
 
 class TrackedProgram:
-    """A tracked program; each line that it gets is one step."""
+    """A tracked program with one step for each line of its input."""
 
-    def __init__(self, serving, name):
+    def __init__(self, server_process, name):
         self.name = name
         self.steps = 0
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", STEP_PROGRAM, name],
-            env={**os.environ, "PROGRESSBAR_URL": serving.url, "PROGRESSBAR_API_KEY": ADMIN_KEY},
+            env={**os.environ, "PROGRESSBAR_URL": server_process.url, "PROGRESSBAR_API_KEY": ADMIN_KEY},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,10 +50,10 @@ class TrackedProgram:
         self.steps += steps
 
     def finish(self):
-        """Let it end; return its code, what it said, and how long that took."""
-        begun = time.monotonic()
-        said = "".join(self._process.communicate(timeout=30))
-        return self._process.returncode, said, time.monotonic() - begun
+        """Close its input; return its exit code, its output, and the seconds until its end."""
+        started = time.monotonic()
+        output = "".join(self._process.communicate(timeout=30))
+        return self._process.returncode, output, time.monotonic() - started
 
     def close(self):
         self._process.kill()
@@ -64,17 +64,17 @@ class TrackedProgram:
 
 
 @contextlib.contextmanager
-def limit_file_size(serving, size):
-    """Let the server's process write no file beyond a size; what it has open is no exception."""
-    _, most = resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, (size, most))
+def limit_file_size(server_process, size):
+    """Limit the size of the files that the server writes, including its open files."""
+    _, hard = resource.prlimit(server_process.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server_process.process.pid, resource.RLIMIT_FSIZE, (size, hard))
     yield
-    resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, (most, most))
+    resource.prlimit(server_process.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @contextlib.contextmanager
-def fill_disk(serving, database):
-    """Fill the disk: a small one of the test's own where it may mount one, else by a limit where the log ends now."""
+def fill_disk(server_process, database):
+    """Fill the disk of the test, or limit file sizes to the current end of the log if the test may not mount."""
     if database.parent.is_mount():
         filler = database.with_name("filler")
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -83,22 +83,22 @@ def fill_disk(serving, database):
         yield
         filler.unlink()
     else:
-        with limit_file_size(serving, database.with_name(database.name + "-wal").stat().st_size):
+        with limit_file_size(server_process, database.with_name(database.name + "-wal").stat().st_size):
             yield
 
 
 @contextlib.contextmanager
-def make_read_only(serving, _database):
+def make_read_only(server_process, _database):
     """Refuse every write to a file.
 
-    A mount that is made read-only, or a mode, says nothing to a file that is open for writing already.
+    A read-only mount or a file mode does not affect files that are already open for writing.
     """
-    with limit_file_size(serving, 0):
+    with limit_file_size(server_process, 0):
         yield
 
 
 @contextlib.contextmanager
-def lock_database(_serving, database):
+def lock_database(_server_process, database):
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     yield
@@ -107,7 +107,7 @@ def lock_database(_serving, database):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A folder on a disk of 8 MB where one may be mounted, else a folder."""
+    """A folder on a disk of 8 MB if the test may mount one, else a folder."""
     folder = tmp_path / "disk"
     folder.mkdir()
     with contextlib.suppress(OSError):
@@ -122,11 +122,11 @@ def start_program():
     """Start programs that track an item; they are killed at the end."""
     programs = []
 
-    def begin(serving, name):
-        programs.append(TrackedProgram(serving, name))
+    def start(server_process, name):
+        programs.append(TrackedProgram(server_process, name))
         return programs[-1]
 
-    yield begin
+    yield start
     for program in programs:
         program.close()
 
@@ -138,77 +138,77 @@ def send_write(http, method, path, **body):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", [fill_disk, make_read_only, lock_database])
-def test_a_fault_of_the_storage_refuses_writes_and_nothing_else_and_passes(fault, disk, tmp_path, start_program):
+def test_storage_fault_refuses_only_writes_until_it_passes(fault, disk, tmp_path, start_program):
     database = disk / "progress.db"
-    serving = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(database))
+    server_process = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=str(database))
     try:
-        with serving.http() as http:
+        with server_process.http() as http:
             key = http.post("/api/v1/keys", json={"type": "write", "name": "ci"}).raise_for_status().json()["key"]
             for name in ("moving", "kept"):
                 http.put(f"/api/v1/items/{name}", json={"run_id": "r", "seq": 0, "total": 9}).raise_for_status()
-            job = start_program(serving, "job")
+            job = start_program(server_process, "job")
             job.feed()
-            wait_until(lambda: get_completed(http, "job") == job.steps - 1)  # it is at work on the last
-            # What is listed may not be on disk yet. Commits keep their order, so after this one it is.
+            wait_until(lambda: get_completed(http, "job") == job.steps - 1)  # the last step is under way
+            # Listed states may not be on disk yet. Commits keep their order, so the probe's commit is after theirs.
             http.get("/readyz").raise_for_status()
 
-            with fault(serving, database):
-                check_refused_but_readable(serving, http, key)
-                # Progress is taken all the same, of programs too.
+            with fault(server_process, database):
+                check_refused_but_readable(server_process, http, key)
+                # The server still accepts progress.
                 assert send_write(http, "PATCH", "/api/v1/items/moving", run_id="r", seq=1, completed=5)[0] == 200
                 job.feed()
                 wait_until(lambda: get_completed(http, "job") == job.steps - 1)
-                late = start_program(serving, "late")
+                late = start_program(server_process, "late")
                 late.feed()
                 if fault is fill_disk:
-                    # It ends, and does not wait for a server that cannot take its end.
-                    short = start_program(serving, "short")
+                    # A program exits although the server cannot persist its end.
+                    short = start_program(server_process, "short")
                     short.feed()
-                    code, said, seconds = short.finish()
-                    assert (code, said) == (0, "")
+                    code, output, seconds = short.finish()
+                    assert (code, output) == (0, "")
                     assert seconds < 15
 
             wait_until(lambda: send_write(http, "PUT", "/api/v1/items/new", total=9)[0] in (200, 201))
             assert http.get("/readyz").status_code == 200
             for program in (job, late):
                 program.feed()
-                # It goes on by itself; what is over while it has yet to find the server may leave unheard.
+                # Reporting resumes. A run that ends before the sender has reconnected may be lost.
                 wait_until(lambda program=program: get_completed(http, program.name) == program.steps - 1)
                 assert program.finish()[:2] == (0, "")
                 wait_until(lambda program=program: get_completed(http, program.name) == program.steps)
                 assert http.get(f"/api/v1/items/{program.name}").json()["status"] == "succeeded"
             wait_until(lambda: is_on_disk(database, "moving"))
 
-        assert serving.stop(signal.SIGKILL)[0] == -signal.SIGKILL
-        serving.start()
-        with serving.http() as http:
-            found = {item["id"]: (item["status"], item["completed"]) for item in http.get("/progress").json()}
+        assert server_process.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        server_process.start()
+        with server_process.http() as http:
+            items = {item["id"]: (item["status"], item["completed"]) for item in http.get("/progress").json()}
             assert http.get("/api/v1/history").json()["items"] == []
-        found.pop("short", None)  # its end came through if the fault passed in time
-        assert found == {
+        items.pop("short", None)  # listed only if the fault passed before its exit
+        assert items == {
             "moving": ("running", 5), "kept": ("running", None), "new": ("running", None),
             "job": ("succeeded", job.steps), "late": ("succeeded", late.steps),
         }  # fmt: skip
     finally:
-        serving.close()
+        server_process.close()
 
 
-def check_refused_but_readable(serving, http, key):
-    """See that what has to be on disk is refused, while all that can be read is."""
+def check_refused_but_readable(server_process, http, key):
+    """Check that durable writes are refused and reads are served."""
     with ThreadPoolExecutor(5) as pool:
-        asked = [
+        writes = [
             pool.submit(send_write, http, *request)
             for request in (
                 ("DELETE", "/api/v1/items/kept"),
                 ("GET", "/readyz"),
             )
         ]
-        asked.append(pool.submit(send_write, http, "PUT", "/api/v1/items/refused", total=9))
-        asked.append(pool.submit(send_write, http, "POST", "/api/v1/shares", group="g"))
-        asked.append(pool.submit(send_write, http, "POST", "/api/v1/keys", type="read", name="refused"))
-        # While those wait for a lock, nobody else does.
-        begun = time.monotonic()
-        with open_client(serving.url, key) as reader:
+        writes.append(pool.submit(send_write, http, "PUT", "/api/v1/items/refused", total=9))
+        writes.append(pool.submit(send_write, http, "POST", "/api/v1/shares", group="g"))
+        writes.append(pool.submit(send_write, http, "POST", "/api/v1/keys", type="read", name="refused"))
+        # The writes wait for a lock; reads do not.
+        started = time.monotonic()
+        with open_client(server_process.url, key) as reader:
             assert {item["id"] for item in reader.get("/progress").json()} >= {"moving", "job"}
             assert reader.get("/api/v1/items/moving").status_code == 200
             assert reader.get("/api/key-info").json()["type"] == "write"
@@ -216,9 +216,9 @@ def check_refused_but_readable(serving, http, key):
             with reader.stream("GET", "/api/v1/events") as stream:
                 assert stream.status_code == 200
                 assert any(line == "event: snapshot" for line in stream.iter_lines())
-        assert time.monotonic() - begun < 2
-        for one in asked:
-            assert one.result(30) == (503, 5, "application/problem+json")
+        assert time.monotonic() - started < 2
+        for write in writes:
+            assert write.result(30) == (503, 5, "application/problem+json")
     assert http.get("/api/v1/items/refused").status_code == 404
     assert http.get("/api/v1/items/kept").status_code == 200
 
@@ -234,11 +234,11 @@ def is_on_disk(database, item_id):
     return '"completed":5' in state
 
 
-def test_a_folder_that_is_read_only_is_refused_at_the_start_in_one_sentence(disk):
+def test_read_only_folder_is_refused_at_the_start(disk):
     if disk.is_mount():
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     elif os.geteuid() == 0:
-        disk = Path("/proc")  # a mode means nothing to root
+        disk = Path("/proc")  # root ignores file modes
     else:
         disk.chmod(0o500)
     done = subprocess.run(
