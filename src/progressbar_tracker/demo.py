@@ -49,7 +49,7 @@ def run_demo(*, once: bool, port: int, print_line: Callable[[str], None]) -> Non
         pb = stack.enter_context(ProgressBar(server.url, server.create_key("write", "demo")))
         failure = run_jobs(pb, folder)
         pb.sender.flush(5.0)
-        print_line(f"The work is done: three jobs succeeded, one was left early, one failed: {failure}")
+        print_line(f"The work is done: three jobs succeeded, one stopped early, one failed: {failure}")
         if not once:
             print_line("The server stays until Ctrl-C. A fresh sign-in link: " + server.create_sign_in_url())
             while True:

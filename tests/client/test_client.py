@@ -83,17 +83,17 @@ class ClientDriver:
         """Return a client after the start of its block, with the key detected."""
         client = self.kind(url, key, *args, **options)
         self.resolve(client.__aenter__() if self.is_async else client.__enter__())
-        driven = DrivenClient(self, client)
-        self._opened.append(driven)
-        return driven
+        driven_client = DrivenClient(self, client)
+        self._opened.append(driven_client)
+        return driven_client
 
     def transport(self, handler):
         """Return an httpx transport for this class."""
         return httpx.MockTransport(handler)
 
     def close(self):
-        for driven in self._opened:
-            driven.close()
+        for driven_client in self._opened:
+            driven_client.close()
         if self._runner is not None:
             self._runner.close()
 
@@ -131,12 +131,12 @@ class FakeNetwork:
 
     def serve(self, request):
         self.sent.append(request)
-        found = self.default_response or self.answers.get(
+        response = self.default_response or self.answers.get(
             self.format_request_line(request), (404, {"type": "/problems/item-not-found"})
         )
-        if isinstance(found, Exception):
-            raise found
-        status, content, *headers = found
+        if isinstance(response, Exception):
+            raise response
+        status, content, *headers = response
         body = {"content": content} if isinstance(content, bytes) else {"json": content}
         return httpx.Response(status, headers=dict(*headers), **body)
 
@@ -404,7 +404,10 @@ def test_refusal_raises_error_with_all_details(pb, network, name, status, kind):
     ],
 )
 def test_builtin_names_catch_published_errors(pb, network, name, status, kind, standard):
-    network.default_response = (status, {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"})
+    network.default_response = (
+        status,
+        {"type": "/problems/item-not-found" if status == 404 else "", "detail": "no"},
+    )
     with pytest.raises(standard) as caught:
         pb.call(name)
     assert type(caught.value) is kind
@@ -645,8 +648,8 @@ def test_key_is_not_in_log_error_or_traceback(driver, server, caplog, url):
     pb = driver.open(server.url if url == "refusing" else f"http://127.0.0.1:{find_free_port()}")
     with pytest.raises(ProgressBarError) as caught:
         pb.get_all()
-    whole = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert CLIENT_KEY not in "".join(whole.format())
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert CLIENT_KEY not in "".join(report.format())
     # Causes too: some libraries pickle them, such as dask after its import.
     error = caught.value
     while error is not None:
@@ -689,16 +692,16 @@ def test_transport_replaces_network(driver):
     ("url", "verified"), [("https://h", True), ("HTTPS://h", True), ("http://h", False), ("HTTP://h", False)]
 )
 def test_certificates_are_verified_except_for_plain_http(driver, network, monkeypatch, url, verified):
-    asked = []
+    verify_values = []
 
     def watched(verify=True):
-        asked.append(verify)
+        verify_values.append(verify)
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     monkeypatch.setattr(httpx, "create_ssl_context", watched)
     network.default_response = (200, [])
     driver.open(url, auto_detect=False).get_all()
-    assert asked == [verified]
+    assert verify_values == [verified]
 
 
 # ---------------------------------------------------------------- close
@@ -868,17 +871,17 @@ def test_close_sends_pending_progress(driver, server):
 
 
 def test_close_releases_every_connection(driver, server, monkeypatch):
-    gone = threading.Semaphore(0)
+    finished = threading.Semaphore(0)
     handler = server._server.RequestHandlerClass
-    usual = handler.finish
-    monkeypatch.setattr(handler, "finish", lambda self: (usual(self), gone.release()))
+    original_finish = handler.finish
+    monkeypatch.setattr(handler, "finish", lambda self: (original_finish(self), finished.release()))
     pb = driver.open(server.url)
     with pb.client.track(total=10, id="job", display=False) as bar:
         bar.advance(4)
         assert pb.client.sender.flush(20)
     pb.close()
     assert server.connections > 0
-    assert all(gone.acquire(timeout=100.0) for _ in range(server.connections))
+    assert all(finished.acquire(timeout=100.0) for _ in range(server.connections))
 
 
 def test_unsupported_environment_error_names_variable(monkeypatch):

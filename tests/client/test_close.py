@@ -61,10 +61,10 @@ class BlockingStep:
         self.released = threading.Event()
 
     def __call__(self, *args, **kwargs):
-        made = self._step(*args, **kwargs)
+        connection = self._step(*args, **kwargs)
         self.reached.set()
         assert self.released.wait(20)
-        return made
+        return connection
 
 
 def test_close_during_connect_closes_it_after_reply(server, monkeypatch):
@@ -72,12 +72,12 @@ def test_close_during_connect_closes_it_after_reply(server, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", connecting)
     transport = HttpTransport(server.url, "key", timeout=10)
     answers = []
-    asking = threading.Thread(target=lambda: answers.append(transport.run(request_json(GET_REQUEST))))
-    asking.start()
+    call = threading.Thread(target=lambda: answers.append(transport.run(request_json(GET_REQUEST))))
+    call.start()
     assert connecting.reached.wait(20)
     transport.close()
     connecting.released.set()
-    asking.join(20)
+    call.join(20)
     server.close()
     assert (answers, server.closed) == ([[]], True)
 
@@ -89,18 +89,18 @@ def test_async_close_during_connect_closes_it_after_reply(server, monkeypatch):
         reached, leave = asyncio.Event(), asyncio.Event()
 
         async def connecting(*args, **kwargs):
-            made = await connect(*args, **kwargs)
+            connection = await connect(*args, **kwargs)
             reached.set()
             await leave.wait()
-            return made
+            return connection
 
         monkeypatch.setattr(anyio, "connect_tcp", connecting)
         transport = AsyncHttpTransport(server.url, "key", timeout=10)
-        asking = asyncio.create_task(transport.run(request_json(GET_REQUEST)))
+        call = asyncio.create_task(transport.run(request_json(GET_REQUEST)))
         await reached.wait()
         await transport.close()
         leave.set()
-        reply = await asking
+        reply = await call
         # While the loop still runs: its end closes everything.
         await asyncio.to_thread(server.close)
         return reply
@@ -128,10 +128,10 @@ class FakeDelivery:
 
     def __init__(self):
         self.closed = False
-        self.asked = 0
+        self.request_count = 0
 
     def __call__(self, ops, timeout):
-        self.asked += 1
+        self.request_count += 1
         return []
 
     def close(self):
@@ -144,8 +144,8 @@ def test_sender_close_before_connect_closes_connection():
     sender = Sender(connecting)
     sender.add(FakeSource())
     assert connecting.reached.wait(20)
-    thread = next(one for one in threading.enumerate() if one.name == "progressbar-sender")
+    thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
     assert not sender.close(0.05)
     connecting.released.set()
     thread.join(20)
-    assert (delivery.closed, delivery.asked) == (True, 0)
+    assert (delivery.closed, delivery.request_count) == (True, 0)

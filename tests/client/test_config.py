@@ -74,9 +74,9 @@ def config_path(tmp_path):
     return path
 
 
-def url_and_key(found):
-    assert found is not None
-    return found.url, found.api_key
+def url_and_key(config):
+    assert config is not None
+    return config.url, config.api_key
 
 
 # ---------------------------------------------------------------- order
@@ -87,13 +87,15 @@ def test_empty_configuration_raises_nothing(missing_path):
 
 
 def test_arguments_override_environment_and_file(config_path):
-    found = discover(make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, api_key="code-key", path=config_path)
-    assert found == Config(CODE_VALUES, "code-key", "configure()", "configure()")
+    config = discover(
+        make_environ(url=ENV_VALUES, key="env-key"), url=CODE_VALUES, api_key="code-key", path=config_path
+    )
+    assert config == Config(CODE_VALUES, "code-key", "configure()", "configure()")
 
 
 def test_environment_overrides_file(config_path):
-    found = discover(make_environ(url=ENV_VALUES, key="env-key"), path=config_path)
-    assert found == Config(ENV_VALUES, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
+    config = discover(make_environ(url=ENV_VALUES, key="env-key"), path=config_path)
+    assert config == Config(ENV_VALUES, "env-key", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
 
 
 def test_file_has_lowest_priority(config_path):
@@ -183,8 +185,8 @@ def test_file_key_is_not_used_with_similar_url(config_path, near):
 
 
 def test_file_key_is_used_with_same_url_from_elsewhere(config_path):
-    found = discover(make_environ(url=FILE_VALUES + "/"), path=config_path)
-    assert found == Config(FILE_VALUES + "/", "file-key", "PROGRESSBAR_URL", f"the config file {config_path}")
+    config = discover(make_environ(url=FILE_VALUES + "/"), path=config_path)
+    assert config == Config(FILE_VALUES + "/", "file-key", "PROGRESSBAR_URL", f"the config file {config_path}")
     assert discover({}, url=FILE_VALUES, path=config_path) == Config(
         FILE_VALUES, "file-key", "configure()", f"the config file {config_path}"
     )
@@ -219,7 +221,7 @@ def test_no_combination_sends_key_to_another_server(code_url, env_url, file_url,
     if file_url:
         path.write_text(f'url = "{file_url}"\napi_key = "file-key"\n')
     try:
-        found = discover(
+        config = discover(
             make_environ(url=env_url, key="env-key" if env_key else None),
             url=code_url,
             api_key="code-key" if code_key else None,
@@ -227,12 +229,12 @@ def test_no_combination_sends_key_to_another_server(code_url, env_url, file_url,
         )
     except ConfigError:
         return
-    if found is None:
+    if config is None:
         assert {code_url, env_url, file_url} == {None}
         return
-    assert found.url == (code_url or env_url or file_url)
-    given_for = {"code-key": code_url, "env-key": env_url, "file-key": file_url}[found.api_key]
-    assert given_for in (None, found.url)
+    assert config.url == (code_url or env_url or file_url)
+    given_for = {"code-key": code_url, "env-key": env_url, "file-key": file_url}[config.api_key]
+    assert given_for in (None, config.url)
 
 
 # ---------------------------------------------------------------- a broken setting that is not needed
@@ -314,15 +316,15 @@ def test_invalid_config_file_error_has_reason(tmp_path, text, reason):
     assert f"the config file {path} {reason}" in str(caught.value)
 
 
-@pytest.mark.parametrize("obstacle", ["folder", "parent is a file", "no permission", "not UTF-8"])
-def test_unreadable_config_file_error_names_it(tmp_path, obstacle, monkeypatch):
+@pytest.mark.parametrize("problem", ["folder", "parent is a file", "no permission", "not UTF-8"])
+def test_unreadable_config_file_error_names_it(tmp_path, problem, monkeypatch):
     path = tmp_path / "config.toml"
-    if obstacle == "folder":
+    if problem == "folder":
         path.mkdir()
-    elif obstacle == "parent is a file":
+    elif problem == "parent is a file":
         path.write_text("")
         path = path / "config.toml"
-    elif obstacle == "not UTF-8":
+    elif problem == "not UTF-8":
         path.write_bytes(b'url = "\xff"')
     else:  # chmod does not restrict root
 

@@ -62,8 +62,8 @@ def make_error(kind):
     return kind("no", status_code=418, code="teapot", detail="short and stout", retry_after=2.5)
 
 
-def are_equal(one, other):
-    return type(one) is type(other) and one.args == other.args and vars(one) == vars(other)
+def are_equal(error, other):
+    return type(error) is type(other) and error.args == other.args and vars(error) == vars(other)
 
 
 @pytest.mark.parametrize("kind", [ConfigError, TransportError, ResponseError])

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from progressbar_tracker import ConfigError, ProgressBar, ProgressBarError
 
 FUZZ_SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-odd = st.one_of(st.text(), st.text(st.characters(categories=["Cs", "Cc", "Nd"])), st.none(), st.integers(), st.binary())
-urls = st.one_of(odd, st.text("htps:/[]%.@#?:0189abl\\ é", max_size=30).map("http://{}".format))
+odd_values = st.one_of(
+    st.text(), st.text(st.characters(categories=["Cs", "Cc", "Nd"])), st.none(), st.integers(), st.binary()
+)
+urls = st.one_of(odd_values, st.text("htps:/[]%.@#?:0189abl\\ é", max_size=30).map("http://{}".format))
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
@@ -77,7 +79,7 @@ def test_no_event_raises_foreign_error(body, name, event_id):
 
 
 @FUZZ_SETTINGS
-@given(urls, odd, st.sampled_from(CLIENT_CALLS))
+@given(urls, odd_values, st.sampled_from(CLIENT_CALLS))
 def test_no_url_or_key_raises_a_foreign_error(url, key, call):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json=[]))
     with contextlib.suppress(ProgressBarError):
@@ -86,7 +88,7 @@ def test_no_url_or_key_raises_a_foreign_error(url, key, call):
 
 
 @FUZZ_SETTINGS
-@given(odd, odd, odd, st.one_of(odd, st.floats()), odd)
+@given(odd_values, odd_values, odd_values, st.one_of(odd_values, st.floats()), odd_values)
 def test_arguments_raise_only_documented_errors(item_id, title, description, value, weight):
     network = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
     with ProgressBar("http://h", "key", auto_detect=False, transport=network) as pb:

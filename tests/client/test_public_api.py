@@ -48,10 +48,10 @@ SERVER_MODULES = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn
 
 def module_names():
     """Return the names of the modules outside the server, except those that run only in other processes."""
-    away = {("integrations", name) for name in ("keras", "lightning", "transformers")}
+    elsewhere = {("integrations", name) for name in ("keras", "lightning", "transformers")}
     for path in sorted(SOURCE_FOLDER.rglob("*.py")):
         parts = path.relative_to(SOURCE_FOLDER).with_suffix("").parts
-        if parts[0] != "server" and "bootstrap" not in parts and parts not in away:
+        if parts[0] != "server" and "bootstrap" not in parts and parts not in elsewhere:
             yield ".".join((SOURCE_FOLDER.name, *parts)).removesuffix(".__init__")
 
 

@@ -53,27 +53,27 @@ class StreamingServer:
 def call_get_all(url, timeout, awaited):
     """Return the error of a call and its duration."""
 
-    async def asking():
+    async def call_async():
         async with AsyncProgressBar(url, "key", auto_detect=False, timeout=timeout) as pb:
             await pb.get_all()
 
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     with pytest.raises(TransportError) as caught:
         if awaited:
-            asyncio.run(asking())
+            asyncio.run(call_async())
         else:
             with ProgressBar(url, "key", auto_detect=False, timeout=timeout) as pb:
                 pb.get_all()
-    return caught.value, time.perf_counter() - begun
+    return caught.value, time.perf_counter() - started_at
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 def test_slow_body_ends_at_deadline(awaited):
     with contextlib.closing(StreamingServer(b" ", 0.02)) as server:
-        error, took = call_get_all(server.url, 0.3, awaited)
+        error, seconds = call_get_all(server.url, 0.3, awaited)
     assert "not complete after 0.3 seconds" in str(error)
     assert (error.method, error.url) == ("GET", server.url + "/progress")
-    assert took < 20.0  # endless and slow
+    assert seconds < 20.0  # endless and slow
 
 
 def test_endless_body_ends_at_size_limit():
@@ -84,11 +84,11 @@ def test_endless_body_ends_at_size_limit():
         try:
             with pytest.raises(TransportError, match="more than 4 MiB"):
                 transport.run(request_json(Request("POST", "api/v1/items:batch", b"{}")))
-            most = tracemalloc.get_traced_memory()[1]
+            peak_bytes = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
             transport.close()
-    assert most < 3 * MAX_REPLY_BYTES
+    assert peak_bytes < 3 * MAX_REPLY_BYTES
 
 
 def make_transport(size, sent):
@@ -130,16 +130,16 @@ def test_slow_long_list_ends_at_deadline(monkeypatch):
 
 
 def test_compressed_body_is_refused():
-    asked = []
+    encodings = []
 
     def answer(request):
-        asked.append(request.headers["accept-encoding"])
+        encodings.append(request.headers["accept-encoding"])
         return httpx.Response(200, content=iter([gzip.compress(b"[]")]), headers={"content-encoding": "gzip"})
 
     with ProgressBar("http://h", "key", auto_detect=False, transport=httpx.MockTransport(answer)) as pb:
         with pytest.raises(TransportError, match="encoded as 'gzip'"):
             pb.get_all()
-    assert asked == ["identity"]
+    assert encodings == ["identity"]
 
 
 def test_connection_is_reused_after_complete_reply(server_with_one_connection):

@@ -28,8 +28,8 @@ from tests.support.server import start_server
 SERVER_URL = "http://server:8989"
 
 
-def make_follower(**asked):
-    return EventStream(**{"group": None, "item_id": None, "random": lambda: 1.0, **asked})
+def make_follower(**arguments):
+    return EventStream(**{"group": None, "item_id": None, "random": lambda: 1.0, **arguments})
 
 
 def encode_event(name, number=1, **data):
@@ -78,10 +78,10 @@ def test_endless_event_uses_bounded_memory(monkeypatch):
             read.feed(b"x" * 100_000)
 
 
-@pytest.mark.parametrize(("asked", "error"), [({"group": ""}, ValueError), ({"item_id": 5}, TypeError)])
-def test_invalid_argument_raises_before_request(asked, error):
+@pytest.mark.parametrize(("arguments", "error"), [({"group": ""}, ValueError), ({"item_id": 5}, TypeError)])
+def test_invalid_argument_raises_before_request(arguments, error):
     with ProgressBar(SERVER_URL, "key", auto_detect=False) as pb, pytest.raises(error, match=r"group|id"):
-        pb.watch(**asked)
+        pb.watch(**arguments)
 
 
 def test_reconnect_delay_grows_and_resets_after_event():

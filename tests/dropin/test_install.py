@@ -62,10 +62,10 @@ def test_install_shows_functions_of_tqdm(installed_dropin, recorder, terminal):
 
 
 def test_install_shows_drop_in_once(installed_dropin, recorder, terminal):
-    list(dropin.tqdm(range(3), id="ours", file=terminal))
+    list(dropin.tqdm(range(3), id="drop-in", file=terminal))
     with dropin.tqdm(range(3), id="block", file=terminal) as bar:
         list(bar)
-    assert [(run.id, run.status) for run in recorder] == [("ours", "succeeded"), ("block", "succeeded")]
+    assert [(run.id, run.status) for run in recorder] == [("drop-in", "succeeded"), ("block", "succeeded")]
 
 
 def test_install_shows_hidden_but_not_disabled_bar(installed_dropin, recorder):
@@ -112,14 +112,14 @@ def test_uninstall_keeps_open_bar(recorder, terminal):
 
 def test_uninstall_keeps_foreign_patch(recorder, terminal, monkeypatch):
     install()
-    ours = stock.std.tqdm.__init__
+    installed_init = stock.std.tqdm.__init__
     calls = []
 
-    def theirs(self, *args, **options):
+    def foreign_init(self, *args, **options):
         calls.append(args)
-        ours(self, *args, **options)
+        installed_init(self, *args, **options)
 
-    monkeypatch.setattr(stock.std.tqdm, "__init__", theirs)
+    monkeypatch.setattr(stock.std.tqdm, "__init__", foreign_init)
     uninstall()
     list(STOCK_TQDM(range(3), file=terminal))
     assert (len(calls), len(recorder)) == (1, 0)
@@ -128,7 +128,7 @@ def test_uninstall_keeps_foreign_patch(recorder, terminal, monkeypatch):
     assert (len(calls), len(recorder)) == (2, 1)
     monkeypatch.undo()
     uninstall()
-    assert stock.std.tqdm.__init__ is not ours
+    assert stock.std.tqdm.__init__ is not installed_init
 
 
 def test_failing_constructor_raises_as_before(installed_dropin, recorder, terminal):

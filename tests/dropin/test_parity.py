@@ -101,7 +101,7 @@ def test_error_of_display_override_reaches_user(recorder, terminal):
 
 
 def test_subclass_methods_work_in_constructor(recorder, terminal):
-    class Mine(tqdm):
+    class CustomBar(tqdm):
         def __init__(self, *args, **options):
             self.positions = []
             super().__init__(*args, **options)
@@ -110,7 +110,7 @@ def test_subclass_methods_work_in_constructor(recorder, terminal):
             self.positions.append(self.n)
             return super().display(*args, **options)
 
-    bar = Mine(range(3), file=terminal, id="mine")
+    bar = CustomBar(range(3), file=terminal, id="mine")
     assert list(bar) == [0, 1, 2]
     assert bar.positions[0] == 0
     assert bar.positions[-1] == 3
@@ -320,17 +320,17 @@ def test_class_methods_exist(recorder, terminal):
 
 def test_no_iterator_is_created_before_loop(recorder, terminal):
     class Loader:
-        taken = 0
+        iterator_count = 0
 
         def __iter__(self):
-            self.taken += 1
+            self.iterator_count += 1
             return iter([1, 2])
 
     loader = Loader()
     bar = tqdm(loader, file=terminal)
-    assert loader.taken == 0
+    assert loader.iterator_count == 0
     assert list(bar) == [1, 2]
-    assert loader.taken == 1
+    assert loader.iterator_count == 1
 
 
 def test_bar_can_be_updated_from_many_threads(recorder, terminal):

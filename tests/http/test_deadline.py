@@ -109,10 +109,10 @@ def test_call_ends_at_its_deadline(phase, kind, pause):
     if not piece:
         pause = 0.05
     with contextlib.closing(TricklingServer(start, piece, pause)) as server:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(TransportError) as caught:
             call_get_all(server.url, kind)
-        assert time.monotonic() - begun < MAX_CALL_SECONDS
+        assert time.monotonic() - started_at < MAX_CALL_SECONDS
     assert (caught.value.method, caught.value.url) == ("GET", f"{server.url}/progress")
 
 
@@ -121,10 +121,10 @@ def test_call_ends_at_its_deadline(phase, kind, pause):
 @pytest.mark.parametrize("phase", ["accepts only", "head trickles", "headers trickle", "interim answers"])
 def test_event_stream_head_obeys_deadline(phase, kind):
     with contextlib.closing(TricklingServer(*RESPONSE_STARTS[phase], 0.02)) as server:
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(TransportError):
             call_watch(server.url, kind)
-        assert time.monotonic() - begun < MAX_CALL_SECONDS
+        assert time.monotonic() - started_at < MAX_CALL_SECONDS
 
 
 @IGNORE_UNCLOSED_GENERATOR
@@ -134,7 +134,7 @@ def test_event_stream_outlives_deadline(kind):
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     pieces = itertools.chain([b": beat\n\n"] * 15, itertools.repeat(b'id: 1\nevent: snapshot\ndata: {"items": []}\n\n'))
 
-    class Beating(TricklingServer):
+    class HeartbeatServer(TricklingServer):
         def _serve(self):
             with contextlib.suppress(OSError):
                 connection, _ = self._listener.accept()
@@ -144,7 +144,7 @@ def test_event_stream_outlives_deadline(kind):
                     while not self._stopped.wait(0.1):
                         connection.sendall(next(pieces))
 
-    with contextlib.closing(Beating(b"", b"", 0)) as server:
+    with contextlib.closing(HeartbeatServer(b"", b"", 0)) as server:
         assert call_watch(server.url, kind).items == []
 
 
@@ -154,9 +154,9 @@ def test_close_during_slow_reply_is_bounded(phase):
         pb = ProgressBar(server.url, "key", auto_detect=False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
-        begun = time.monotonic()
+        started_at = time.monotonic()
         pb.close()
-        assert time.monotonic() - begun < MAX_CALL_SECONDS
+        assert time.monotonic() - started_at < MAX_CALL_SECONDS
 
 
 def test_write_to_server_that_never_reads_ends():
@@ -166,17 +166,17 @@ def test_write_to_server_that_never_reads_ends():
         def exchange():
             yield Request("POST", "progress", b" " * (64 << 20))
 
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with contextlib.closing(transport), pytest.raises(TransportError):
             transport.run(exchange())
-        assert time.monotonic() - begun < MAX_CALL_SECONDS
+        assert time.monotonic() - started_at < MAX_CALL_SECONDS
 
 
 def test_addresses_of_a_host_share_the_timeout(monkeypatch):
     attempts = []
     backend = DeadlineBackend()
 
-    def refuse(address, port, timeout, *_):
+    def refuse_connection(address, port, timeout, *_):
         import httpcore
 
         attempts.append((address, timeout))
@@ -184,7 +184,7 @@ def test_addresses_of_a_host_share_the_timeout(monkeypatch):
 
     infos = [(0, 0, 0, "", (f"10.0.0.{number}", 80)) for number in range(4)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: infos)
-    monkeypatch.setattr(backend._backend, "connect_tcp", refuse)
+    monkeypatch.setattr(backend._backend, "connect_tcp", refuse_connection)
     from progressbar_tracker._http.network import Deadline
 
     with pytest.raises(Exception, match="timed out"):

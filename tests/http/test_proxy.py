@@ -161,20 +161,20 @@ def listening_servers():
         yield server, proxy
 
 
-async def ask_with_async_client(url):
+async def get_all_async(url):
     async with AsyncProgressBar(url, WRITE_KEY, auto_detect=False) as pb:
         return await pb.get_all()
 
 
-def ask_with_client(url):
+def get_all_sync(url):
     with ProgressBar(url, WRITE_KEY, auto_detect=False) as pb:
         return pb.get_all()
 
 
-def ask(url, awaited):
+def get_all(url, awaited):
     import asyncio
 
-    return asyncio.run(ask_with_async_client(url)) if awaited else ask_with_client(url)
+    return asyncio.run(get_all_async(url)) if awaited else get_all_sync(url)
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
@@ -184,7 +184,7 @@ def test_key_for_loopback_server_never_reaches_proxy(listening_servers, monkeypa
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{proxy.address}")
     monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert ask(f"http://{server.address}", awaited) == []
+    assert get_all(f"http://{server.address}", awaited) == []
     assert (len(server.received), proxy.received) == (1, [])
 
 
@@ -192,7 +192,7 @@ def test_key_for_loopback_server_never_reaches_proxy(listening_servers, monkeypa
 def test_remote_server_is_reached_through_proxy(listening_servers, monkeypatch, awaited):
     _, proxy = listening_servers
     monkeypatch.setenv("http_proxy", f"user:word@{proxy.address}")
-    assert ask("http://server.invalid:8989", awaited) == []
+    assert get_all("http://server.invalid:8989", awaited) == []
     (received,) = proxy.received
     assert received.startswith(b"GET http://server.invalid:8989/progress HTTP/1.1")
     assert b"Proxy-Authorization: Basic dXNlcjp3b3Jk" in received
@@ -202,7 +202,7 @@ def test_remote_server_is_reached_through_proxy(listening_servers, monkeypatch, 
 def test_socks_proxy_without_its_package_names_variable(monkeypatch, awaited):
     monkeypatch.setenv("ALL_PROXY", "socks5://user:secretword@proxy")
     with pytest.raises(ConfigError, match="ALL_PROXY names a SOCKS proxy") as caught:
-        ask("http://server.invalid:8989", awaited)
+        get_all("http://server.invalid:8989", awaited)
     assert "secretword" not in str(caught.value)
 
 
@@ -211,11 +211,11 @@ def test_invalid_certificates_error_names_the_variable(monkeypatch, tmp_path, aw
     (tmp_path / "nonsense.pem").write_text("nonsense")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nonsense.pem"))
     with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
-        ask("https://127.0.0.1:1", awaited)
+        get_all("https://127.0.0.1:1", awaited)
 
 
 def test_password_of_unreachable_proxy_is_hidden(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://user:secretword@127.0.0.1:1")
     with pytest.raises(TransportError) as caught:
-        ask_with_client("http://server.invalid:8989")
+        get_all_sync("http://server.invalid:8989")
     assert "secretword" not in repr(caught.value)

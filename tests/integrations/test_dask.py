@@ -34,11 +34,11 @@ def test_computation_moves_while_tasks_run(recorder):
     counts = []
 
     @dask.delayed
-    def look(_):
+    def record_count(_):
         counts.append(final_state(recorder["x"])[:2])
 
     with TrackCallback(id="x"):
-        look(look(look(None))).compute(scheduler="sync")
+        record_count(record_count(record_count(None))).compute(scheduler="sync")
     assert counts == [("running", 0), ("running", 1), ("running", 2)]
 
 

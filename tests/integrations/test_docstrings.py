@@ -15,6 +15,6 @@ def test_public_names_have_docstring_and_example(name):
     module = importlib.import_module(f"progressbar_tracker.integrations.{name}")
     assert f"from progressbar_tracker.integrations.{name} import" in module.__doc__
     for public in module.__all__:
-        thing = getattr(module, public)
-        assert inspect.getdoc(thing)
-        assert ">>> " in thing.__doc__ or public in ("Chunks", "Lines")  # returned by functions
+        value = getattr(module, public)
+        assert inspect.getdoc(value)
+        assert ">>> " in value.__doc__ or public in ("Chunks", "Lines")  # returned by functions

@@ -30,12 +30,12 @@ def pop_messages(caplog):
     """Return and clear the logged lines."""
     caplog.set_level(logging.DEBUG, "bars")
 
-    def ask():
+    def pop():
         messages = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "bars"]
         caplog.clear()
         return messages
 
-    return ask
+    return pop
 
 
 @pytest.fixture
@@ -228,12 +228,12 @@ def test_lines_need_no_server_and_end_at_exit():
                 assert come.wait(20)
                 raise OSError("line dropped")
         """)
-    said = [line for line in done.stdout.splitlines() if line.startswith("import")]
+    import_lines = [line for line in done.stdout.splitlines() if line.startswith("import")]
     assert "OSError: line dropped" in done.stderr
     assert done.returncode == 1
-    assert "/4 it" in said[0]
-    assert said[-1].startswith("import: failed after 00:0")
-    assert said[-1].endswith("2/4 it: OSError: line dropped")
+    assert "/4 it" in import_lines[0]
+    assert import_lines[-1].startswith("import: failed after 00:0")
+    assert import_lines[-1].endswith("2/4 it: OSError: line dropped")
 
 
 def test_blocking_handler_does_not_block_program():
@@ -254,11 +254,11 @@ def test_blocking_handler_does_not_block_program():
         handle = lines(interval=0.1, logger=logger)
         with track(total=2) as bar:
             assert entered.wait(20)
-            began = time.monotonic()
+            started_at = time.monotonic()
             bar.advance(2)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - started_at < 20
         handle.close()
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - started_at < 20
         """)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-PACKAGES = ("dask", "fsspec", "joblib", "keras", "lightning", "pandas", "rich", "transformers")
+PACKAGE_NAMES = ("dask", "fsspec", "joblib", "keras", "lightning", "pandas", "rich", "transformers")
 MISSING_PACKAGE_PROGRAM = """
 import importlib, sys
 
@@ -27,7 +27,7 @@ for name in ("asyncio", "logging"):
 
 
 def test_missing_package_error_has_install_command():
-    command = [sys.executable, "-c", MISSING_PACKAGE_PROGRAM, *PACKAGES]
+    command = [sys.executable, "-c", MISSING_PACKAGE_PROGRAM, *PACKAGE_NAMES]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [f"{name} is not installed: pip install {name}" for name in PACKAGES]
+    assert done.stdout.splitlines() == [f"{name} is not installed: pip install {name}" for name in PACKAGE_NAMES]

@@ -21,11 +21,11 @@ ROW_COUNT = 20_000
 @pytest.fixture(scope="module")
 def csv_folder(tmp_path_factory):
     """A folder with one table in all formats."""
-    made = tmp_path_factory.mktemp("csv")
+    folder = tmp_path_factory.mktemp("csv")
     table = pd.DataFrame({"number": range(ROW_COUNT), "text": ["some text that takes its room"] * ROW_COUNT})
     for ending in ("", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tar.gz"):
-        table.to_csv(made / f"rows.csv{ending}", index=False)
-    return made
+        table.to_csv(folder / f"rows.csv{ending}", index=False)
+    return folder
 
 
 def final_state(recorded):
@@ -90,11 +90,13 @@ def test_unsized_input_has_no_total(recorder, csv_folder):
 
 
 def test_url_is_read_by_pandas(recorder, csv_folder):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    class SilentHandler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(csv_folder))) as server:
+    with http.server.HTTPServer(
+        ("127.0.0.1", 0), functools.partial(SilentHandler, directory=str(csv_folder))
+    ) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
             url = f"http://127.0.0.1:{server.server_address[1]}/rows.csv?sig=secret"

@@ -128,18 +128,18 @@ def test_own_title_keeps_task_description(recorder):
 
 
 def test_mirrored_progress_keeps_class(recorder):
-    class Mine(Progress):
+    class CustomProgress(Progress):
         def add_task(self, *args, **options):
             return super().add_task("mine", total=3)
 
-    progress = mirror(Mine(disable=True), id="x")
-    assert isinstance(progress, Mine)
+    progress = mirror(CustomProgress(disable=True), id="x")
+    assert isinstance(progress, CustomProgress)
     progress.add_task("theirs")
     assert recorder["x/0"].title == "mine"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "options", "error"),
+    ("make_invalid", "options", "error"),
     [
         (lambda: "no progress", {}, TypeError),
         (lambda: mirror(Progress()), {}, ValueError),
@@ -148,9 +148,9 @@ def test_mirrored_progress_keeps_class(recorder):
         (Progress, {"colour": "red"}, TypeError),
     ],
 )
-def test_invalid_progress_is_refused_at_once(wrong, options, error):
+def test_invalid_progress_is_refused_at_once(make_invalid, options, error):
     with pytest.raises(error):
-        mirror(wrong(), **options)
+        mirror(make_invalid(), **options)
 
 
 def test_threads_can_add_tasks_concurrently(recorder):

@@ -74,9 +74,9 @@ INTEGRATION_RUNS = [with_rich, with_asyncio, with_joblib, with_dask, with_fsspec
 
 def measure_seconds(work):
     """Return the duration of a call in seconds."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     work(id=work.__name__)
-    return time.monotonic() - began
+    return time.monotonic() - started_at
 
 
 def test_server_history_has_every_end(server):
@@ -97,14 +97,14 @@ def test_server_history_has_every_end(server):
     }
 
 
-@pytest.mark.parametrize("away", ["no server", "a server that hangs", "turned off"])
-def test_unreachable_server_does_not_affect_program(away, monkeypatch):
+@pytest.mark.parametrize("scenario", ["no server", "a server that hangs", "turned off"])
+def test_unreachable_server_does_not_affect_program(scenario, monkeypatch):
     server = FaultServer()
     server.default_fault = HANG
-    if away != "no server":
+    if scenario != "no server":
         monkeypatch.setenv("PROGRESSBAR_URL", server.url)
         monkeypatch.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
-    if away == "turned off":
+    if scenario == "turned off":
         monkeypatch.setenv("PROGRESSBAR_DISABLE", "1")
     progressbar_tracker.configure()  # creates a new sender
     try:
@@ -112,5 +112,5 @@ def test_unreachable_server_does_not_affect_program(away, monkeypatch):
             assert measure_seconds(work) < 4  # a request times out after five seconds
     finally:
         server.close()
-    if away != "a server that hangs":
+    if scenario != "a server that hangs":
         assert server.requests == []

@@ -34,7 +34,7 @@ def read_states_by_line(data):
 
 
 @pytest.mark.parametrize(
-    ("name", "states", "last", "phases"),
+    ("name", "min_state_count", "last", "phases"),
     [
         ("wget.txt", 8, Reading(30000000, 30000000), 1),
         ("wget-terminal.txt", 13, Reading(30000000, 30000000), 1),
@@ -49,13 +49,13 @@ def read_states_by_line(data):
         ("git-clone.txt", 30, Reading(390, 390), 4),  # counting, compressing, receiving, resolving
     ],
 )
-def test_bar_follows_recorded_output(name, states, last, phases):
+def test_bar_follows_recorded_output(name, min_state_count, last, phases):
     data = (RECORDED_FOLDER / name).read_bytes()
-    shown, phase_count = read_states_by_line(data)
-    assert (shown[-1], phase_count) == (last, phases)
-    assert len(shown) >= states
-    back = sum(later.fraction < earlier.fraction - 0.01 for earlier, later in itertools.pairwise(shown))
-    assert back == phases - 1
+    shown_states, phase_count = read_states_by_line(data)
+    assert (shown_states[-1], phase_count) == (last, phases)
+    assert len(shown_states) >= min_state_count
+    regressions = sum(later.fraction < earlier.fraction - 0.01 for earlier, later in itertools.pairwise(shown_states))
+    assert regressions == phases - 1
 
 
 @pytest.mark.parametrize("size", PIECE_SIZES)

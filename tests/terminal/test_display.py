@@ -52,14 +52,14 @@ def test_finalizer_does_not_wait_for_held_lock(terminal):
     display = _runtime.get_display()
     acquired, done = threading.Event(), threading.Event()
 
-    def hold():
+    def hold_lock():
         with display._lock:
             acquired.set()
             done.wait(10)
 
     for _ in track(range(10), id="job", display=True):
         display.draw_frame()
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=hold_lock)
         thread.start()
         acquired.wait(10)
         break

@@ -49,8 +49,8 @@ def find_differences(tmp_path, cases):
     differences = []
     for case, result in zip(cases, results, strict=False):
         expected = bare_results[_bare_case(case)]
-        same = all(result[key] == expected[key] for key in ("stdout", "code"))
-        if not same or result["seconds"] > expected["seconds"] + EXTRA_SECONDS:
+        are_equal = all(result[key] == expected[key] for key in ("stdout", "code"))
+        if not are_equal or result["seconds"] > expected["seconds"] + EXTRA_SECONDS:
             differences.append((case, result, expected))
     return differences
 

@@ -72,7 +72,7 @@ def parse_base_url(api_url: object, name: str = "api_url") -> str:
     except ValueError as error:
         raise ConfigError(f"{name} is not a URL: {format_value(api_url)} ({error})") from error
     if "@" in parts.netloc:
-        raise ConfigError(f"{name} must not carry a user name or a password; the key is an argument of its own")
+        raise ConfigError(f"{name} must not carry a user name or a password; pass the key separately")
     has_invalid_characters = has_control(text) or any(c.isspace() for c in text)
     if has_invalid_characters or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{name} must be a URL such as 'http://localhost:8989', not {format_value(api_url)}")
@@ -178,7 +178,7 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
 def unexpected_reply_error(reply: Reply, request: Request) -> ResponseError:
     """Return the error for a 2xx reply of another protocol, such as a proxy's page."""
     kind = clean_detail(reply.headers.get("content-type", "no content type"))[:100]
-    message = f"{request.method} /{request.path.partition('?')[0]} was answered {reply.status} with {kind}, which is "
+    message = f"{request.method} /{request.path.partition('?')[0]} returned {reply.status} with {kind}, which is "
     return ResponseError(
         message + "not this protocol: is the URL that of a progress server?",
         status_code=reply.status,

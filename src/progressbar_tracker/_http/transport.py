@@ -198,7 +198,7 @@ class _ReplyReader:
         self._size = 0
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
-            raise _UnusableReplyError(f"its body is encoded as {format_value(encoding)}, which was not asked for")
+            raise _UnusableReplyError(f"its body is encoded as {format_value(encoding)}, which was not requested")
 
     def feed(self, chunk: bytes) -> None:
         """Add a chunk.

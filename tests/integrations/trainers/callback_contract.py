@@ -144,9 +144,9 @@ class CallbackContract:
     def test_hanging_server_does_not_delay_training(self, faults):
         faults.script.extend([HANG] * 20)
         client = ProgressBar(faults.url, WRITE_KEY, auto_detect=False)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         self.train(self.Callback(id="fit", client=client, interval=0.05), in_step=lambda _: time.sleep(0.05))
-        assert time.monotonic() - begun < 4  # a request times out after five seconds
+        assert time.monotonic() - started_at < 4  # a request times out after five seconds
         client.sender.close(0.0)
         client.close()
 

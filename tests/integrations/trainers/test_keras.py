@@ -67,7 +67,7 @@ class TestKeras(CallbackContract):
     def test_validation_is_nested_with_metrics_of_epoch(self):
         titles = set()
 
-        class Look(keras.callbacks.Callback):
+        class RecordingCallback(keras.callbacks.Callback):
             def on_test_batch_end(self, batch, logs=None):
                 titles.add((recorded["fit/now"].title, recorded["fit/now"].total))
 
@@ -78,7 +78,7 @@ class TestKeras(CallbackContract):
                 epochs=2,
                 validation_data=make_rows(3),
                 validation_batch_size=4,
-                callbacks=[self.Callback(id="fit"), Look()],
+                callbacks=[self.Callback(id="fit"), RecordingCallback()],
                 verbose=0,
             )
         assert titles == {("Validation", None), ("Validation", 3)}  # the length is known from the first epoch

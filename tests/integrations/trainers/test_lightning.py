@@ -144,7 +144,7 @@ class TestLightning(CallbackContract):
     def test_validations_are_nested_and_do_not_hide_training(self):
         states = []
 
-        class Look(pl.Callback):
+        class RecordingCallback(pl.Callback):
             def on_validation_batch_end(self, *args):
                 states.append((recorded["fit/now"].title, recorded["fit/now"].completed, recorded["fit/now"].total))
 
@@ -153,7 +153,7 @@ class TestLightning(CallbackContract):
 
         with recording() as recorded:
             trainer = self.trainer(
-                self.Callback(id="fit"), Look(), max_epochs=1, val_check_interval=2, num_sanity_val_steps=1
+                self.Callback(id="fit"), RecordingCallback(), max_epochs=1, val_check_interval=2, num_sanity_val_steps=1
             )
             trainer.fit(TinyModel(), make_rows(), [make_rows(1), make_rows(2)])
         sanity = [("Validation", 1, 2), ("Validation", 2, 2)]
@@ -164,13 +164,13 @@ class TestLightning(CallbackContract):
         assert len(recorded) == 2
 
     def test_failure_in_sanity_check_fails_fit(self):
-        class Wrong(TinyModel):
+        class FailingModel(TinyModel):
             def validation_step(self, batch, batch_idx):
                 raise ValueError("wrong shape")
 
         with recording() as recorded:
             with pytest.raises(ValueError, match="wrong shape"):
-                self.trainer(self.Callback(id="fit"), max_epochs=1).fit(Wrong(), make_rows(), make_rows())
+                self.trainer(self.Callback(id="fit"), max_epochs=1).fit(FailingModel(), make_rows(), make_rows())
         assert (recorded["fit"].status, recorded["fit"].error) == ("failed", "ValueError: wrong shape")
 
     def test_validate_test_and_predict_are_separate(self):
