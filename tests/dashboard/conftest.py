@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from progressbar_tracker.server import hub, maintenance
-from progressbar_tracker.server.dashboard import pages
+from progressbar_tracker.server.dashboard.static_files import STATIC_FILES
 from tests.support.browser_site import BrowserServer
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -42,12 +42,12 @@ def chromium():
 def fast_timers():
     """Short ticks and retries, which tests would wait for most of their time."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, waits in SHORTENED_DELAYS.items():
-            body, kind = pages._STATIC_FILES[name]
-            for usual, short in waits.items():
+        for name, delays in SHORTENED_DELAYS.items():
+            body, content_type = STATIC_FILES[name]
+            for usual, short in delays.items():
                 assert body.count(usual) == 1
                 body = body.replace(usual, short)
-            patch.setitem(pages._STATIC_FILES, name, (body, kind))
+            patch.setitem(STATIC_FILES, name, (body, content_type))
         patch.setattr(hub, "TICK_INTERVAL", 0.05)
         patch.setattr(hub, "COALESCE_SECONDS", 0.005)
         patch.setattr(maintenance, "MAINTENANCE_INTERVAL", 0.1)

@@ -25,11 +25,13 @@ from progressbar_tracker.server.api import (
 from progressbar_tracker.server.api import schemas as shape
 from progressbar_tracker.server.dashboard import (
     admin_pages,
+    board_page,
     docs_page,
     history_page,
     item_page,
-    pages,
     share_page,
+    sign_in_page,
+    static_files,
 )
 from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
 from progressbar_tracker.server.http.route import Parameter, Route, RouteDoc
@@ -183,7 +185,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/problems/{code}", "public", docs_page.show_problem, is_page=True, doc=RouteDoc(
         "The meaning of a problem, and what to do.", _HTML_TYPE, problems=("not-found",),
     )),
-    Route("GET", "/", "read", pages.show_board, is_page=True, doc=RouteDoc("The board.", _HTML_TYPE)),
+    Route("GET", "/", "read", board_page.show_board, is_page=True, doc=RouteDoc("The board.", _HTML_TYPE)),
     Route("GET", "/items/{id:path}", "read", item_page.show_item, is_page=True, doc=RouteDoc(
         "An item with its curve and its runs.", _HTML_TYPE, problems=("item-not-found", "unavailable"),
     )),
@@ -196,21 +198,23 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/channels", "manage", admin_pages.show_channels, is_page=True, doc=RouteDoc(
         "The notification channels.", _HTML_TYPE, problems=("unavailable",),
     )),
-    Route("GET", "/login", "public", pages.show_login, is_page=True, doc=RouteDoc("The sign-in page.", _HTML_TYPE)),
-    Route("POST", "/login", "public", pages.sign_in, is_page=True, doc=RouteDoc(
+    Route("GET", "/login", "public", sign_in_page.show_login, is_page=True, doc=RouteDoc(
+        "The sign-in page.", _HTML_TYPE,
+    )),
+    Route("POST", "/login", "public", sign_in_page.sign_in, is_page=True, doc=RouteDoc(
         "Sign in; redirects to the board.", _HTML_TYPE, (303,), shape.SignIn,
         media_type="application/x-www-form-urlencoded", problems=("forbidden", "rate-limited", "unavailable"),
     )),
-    Route("POST", "/logout", "public", pages.sign_out, is_page=True, doc=RouteDoc(
+    Route("POST", "/logout", "public", sign_in_page.sign_out, is_page=True, doc=RouteDoc(
         "Sign out.", _HTML_TYPE, (303,), problems=("forbidden", "unavailable"),
     )),
-    Route("GET", "/auth/{token}", "public", pages.redeem_link, is_page=True, doc=RouteDoc(
+    Route("GET", "/auth/{token}", "public", sign_in_page.redeem_link, is_page=True, doc=RouteDoc(
         "A one-time sign-in link.", _HTML_TYPE, (303,), problems=("forbidden", "unavailable"),
     )),
-    Route("HEAD", "/auth/{token}", "public", pages.peek_link, doc=RouteDoc(
+    Route("HEAD", "/auth/{token}", "public", sign_in_page.peek_link, doc=RouteDoc(
         "An empty response: link previews must not use up the link.", _HTML_TYPE,
     )),
-    Route("GET", "/static/{name}", "public", pages.get_static_file, doc=RouteDoc(
+    Route("GET", "/static/{name}", "public", static_files.get_static_file, doc=RouteDoc(
         "The scripts and styles of the pages.", "*/*", problems=("not-found",), headers=(_ETAG_HEADER,),
     )),
 )  # fmt: skip

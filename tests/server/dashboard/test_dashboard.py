@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from progressbar_tracker.server import dashboard
-from progressbar_tracker.server.dashboard.pages import _STATIC_FILES
+from progressbar_tracker.server.dashboard.static_files import STATIC_FILES
 from tests.support.server import RunningServer, make_legacy_item
 from tests.support.sse import SseStream
 
@@ -114,7 +114,7 @@ def test_every_referenced_static_file_is_served(module_server: RunningServer) ->
     scripts = "".join(path.read_text("utf-8") for path in (DASHBOARD_FOLDER / "static").glob("*.js"))
     named = set(re.findall(r"static/([\w.]+)", pages))
     named |= set(re.findall(r"""(?:from |new URL\()"(?:\./)?(\w+\.js)\"""", scripts))
-    assert named == set(_STATIC_FILES)
+    assert named == set(STATIC_FILES)
     for name in named:
         response = http.get(f"/static/{name}")
         assert response.status_code == 200

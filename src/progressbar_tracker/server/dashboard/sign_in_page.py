@@ -1,27 +1,22 @@
-"""The board, signing in and out, and static files."""
+"""Sign in with a password, a key or a link, and sign out."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.access.keys import credential_ends_at
 from progressbar_tracker.server.access.sessions import is_same_site
-from progressbar_tracker.server.dashboard.board_view import BoardQuery, present_board, present_run
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Header, Response, redirect
-from progressbar_tracker.server.items.serializer import serialize_item, serialize_run
 from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import credential_digest, digest
 from progressbar_tracker.server.mutations import DropSession, SaveSession
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.stores.base import StoreError
 
-from .templates import HTML_CONTENT_TYPE, board_event_id, build_base_url, problem_page, render_page
+from .templates import HTML_CONTENT_TYPE, problem_page, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,56 +28,8 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.pools import Cancellation
     from progressbar_tracker.server.services import Services
 
-MAX_RECENT_RUNS: Final = 8
-"""Recently ended runs on the board."""
-
 MAX_AGENT_LENGTH: Final = 300
 """The most characters stored of a User-Agent header."""
-
-_CONTENT_TYPES: Final = {
-    ".css": b"text/css; charset=utf-8",
-    ".js": b"text/javascript; charset=utf-8",
-    ".svg": b"image/svg+xml",
-}
-_STATIC_FILES: Final = {
-    path.name: (path.read_bytes(), _CONTENT_TYPES[path.suffix])
-    for path in sorted((Path(__file__).parent / "static").iterdir())
-}
-_STATIC_ETAGS: Final = {
-    name: b'"%s"' % hashlib.sha256(body).hexdigest()[:16].encode() for name, (body, _) in _STATIC_FILES.items()
-}
-
-
-async def show_board(request: Request) -> Response:
-    """``GET /``: the board. The first paint is complete without scripts."""
-    services = request.services
-    now = services.clock()
-    query = BoardQuery.from_query(request.parse_query())
-    items, event_id = services.read_board.page(), board_event_id(request)
-    try:
-        runs = await run_while_connected(
-            request,
-            services.pools.history,
-            lambda cancellation: services.store.read_history(limit=MAX_RECENT_RUNS, cancellation=cancellation),
-        )
-    except StoreError:
-        runs = []
-    permissions = request.principal.permissions
-    dismissible = "all" if "delete_all" in permissions else "own" if "delete_own" in permissions else "none"
-    # Rendered in a thread: thousands of items would block the event loop for too long.
-    return await run_while_connected(
-        request,
-        services.pools.pages,
-        lambda _: render_page(
-            request,
-            "home.html",
-            **present_board([serialize_item(item, now) for item in items], query, now),
-            runs=[present_run(serialize_run(row.item, row.status, row.ended_at)) for row in runs],
-            dismissible=dismissible,
-            event_id=event_id,
-            base_url=build_base_url(request),
-        ),
-    )
 
 
 async def show_login(request: Request) -> Response:
@@ -182,19 +129,6 @@ async def sign_out(request: Request) -> Response:
         response = problem_page(request.scope, problem)
         return Response(response.status, response.body, response.content_type, (*response.headers, *cleared_cookies))
     return redirect("login", cleared_cookies)
-
-
-async def get_static_file(request: Request) -> Response:
-    """``GET /static/{name}``."""
-    file = _STATIC_FILES.get(request.path_params["name"])
-    if file is None:
-        raise ProblemError("not-found", "there is no such file")
-    body, content_type = file
-    etag = _STATIC_ETAGS[request.path_params["name"]]
-    headers = ((b"etag", etag), (b"cache-control", b"no-cache"))
-    if request.headers.get(b"if-none-match") == etag:
-        return Response(304, headers=headers)
-    return Response(200, body, content_type, headers)
 
 
 async def _start_session(
