@@ -297,12 +297,13 @@ def serialize_key(key: KeyRecord) -> dict[str, object]:
         "type": key.type,
         "group": key.group,
         "created_at": rfc3339(key.created_at),
-        "expires_at": _optional_rfc3339(key.expires_at),
-        "revoked_at": _optional_rfc3339(key.revoked_at),
-        "previous_until": _optional_rfc3339(key.previous_until),
-        "last_used_at": _optional_rfc3339(key.last_used_at),
+        "expires_at": optional_rfc3339(key.expires_at),
+        "revoked_at": optional_rfc3339(key.revoked_at),
+        "previous_until": optional_rfc3339(key.previous_until),
+        "last_used_at": optional_rfc3339(key.last_used_at),
     }
 
 
-def _optional_rfc3339(instant: float | None) -> str | None:
+def optional_rfc3339(instant: float | None) -> str | None:
+    """Return an optional instant as RFC 3339 in UTC."""
     return None if instant is None else rfc3339(instant)

@@ -140,7 +140,7 @@ CSV_DELIMITERS: Final = ",;\t"
 
 def find_formulas(row: tuple[object, ...]) -> list[str]:
     """Return the cells that begin with a formula, for readers with other separators."""
-    text = history._encode_rows([row]).decode()
+    text = history._encode_cells(row).decode()
     cells = [
         one
         for delimiter in CSV_DELIMITERS

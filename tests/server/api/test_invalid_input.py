@@ -271,6 +271,15 @@ def test_read_only_fields_are_ignored(http: httpx.Client) -> None:
     assert {**after, "updated_at": before["updated_at"]} == before
 
 
+def test_write_is_validated_before_it_is_authorized(http: httpx.Client, module_server: RunningServer) -> None:
+    other = module_server.client("other")
+    for value, status in ((2, 422), (0.5, 403)):
+        assert other.patch(ITEM_PATH, json={"value": value}).status_code == status
+        op = {"op": "patch", "id": "kept", "value": value}
+        (result,) = other.post("/api/v1/items:batch", json={"ops": [op]}).json()["results"]
+        assert (result["id"], result["status"]) == ("kept", status)
+
+
 def test_id_in_body_must_equal_path(http: httpx.Client) -> None:
     check_problem(http.patch(ITEM_PATH, json={"id": "another"}), "invalid-field", "id")
     assert http.patch(ITEM_PATH, json={"id": "kept"}).status_code == 200

@@ -7,13 +7,13 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.http.blocking import run_while_connected
-from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Response, json_response
-from progressbar_tracker.server.models import DeliveryStats, rfc3339
+from progressbar_tracker.server.models import DeliveryStats, optional_rfc3339
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
 if TYPE_CHECKING:
+    from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.notifications.channels import Channel
 
 TEST_TIMEOUT: Final = 14.0
@@ -29,7 +29,7 @@ async def test_channel(request: Request) -> Response:
     """``POST /api/v1/channels/{name}/test``: send a test message once, without the outbox."""
     notifier = request.services.notifier
     notifier.refresh()
-    channel = notifier.channels.get(decode_path_part(request.path_params["name"].encode("latin-1")))
+    channel = notifier.channels.get(request.parse_path_text("name"))
     if channel is None:
         raise ProblemError("not-found", "there is no channel with this name")
     try:
@@ -78,6 +78,6 @@ def _serialize_channel(channel: Channel, stats: DeliveryStats, is_disabled: bool
         "waiting": stats.waiting,
         "delivered": stats.delivered,
         "given_up": stats.given_up,
-        "delivered_at": None if stats.delivered_at is None else rfc3339(stats.delivered_at),
+        "delivered_at": optional_rfc3339(stats.delivered_at),
         "error": stats.error,
     }

@@ -21,7 +21,7 @@ from progressbar_tracker.server.stores.base import StoreError
 from .items import build_next_link, parse_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from progressbar_tracker.server.stores.base import HistoryRow
 
@@ -92,7 +92,7 @@ async def list_runs(request: Request) -> Response:
             if len(items) == limit or size >= MAX_PAGE_BYTES:
                 headers.append(build_next_link(request, query, str(last)))
                 break
-            items.append(encode_json(_serialize_row(row)))
+            items.append(_encode_row(row))
             size, last = size + len(items[-1]), row.n
     return Response(200, b'{"items":[%s]}' % b",".join(items), headers=tuple(headers))
 
@@ -203,9 +203,12 @@ async def _export_runs(request: Request, content_type: bytes, extension: str) ->
     first = await read_history(request, criteria, None, READ_ROWS)  # a failure here still sets the status
     runs = _iterate_runs(request, criteria, None, first)
     disposition: Header = (b"content-disposition", b'attachment; filename="history.%s"' % extension.encode())
-    return Response(
-        200, b"", content_type, (disposition,), _encode_csv(runs) if extension == "csv" else _encode_json(runs)
+    chunks = (
+        _encode_runs(runs, lambda row: _encode_cells(_build_cells(row)), _encode_cells(CSV_COLUMNS))
+        if extension == "csv"
+        else _encode_runs(runs, _encode_row, b'{"items":[', b",", b"]}")
     )
+    return Response(200, b"", content_type, (disposition,), chunks)
 
 
 async def _iterate_runs(
@@ -244,33 +247,27 @@ def _estimate_size(row: HistoryRow) -> int:
     return 500 + 4 * sum(map(len, texts))
 
 
-async def _encode_csv(runs: AsyncGenerator[HistoryRow]) -> AsyncGenerator[bytes]:
+async def _encode_runs(
+    runs: AsyncGenerator[HistoryRow],
+    encode: Callable[[HistoryRow], bytes],
+    prefix: bytes,
+    separator: bytes = b"",
+    suffix: bytes = b"",
+) -> AsyncGenerator[bytes]:
     async with aclosing(runs):
-        lines, size = [_encode_rows([CSV_COLUMNS])], 0
+        parts, size, glue = [prefix], 0, b""
         async for row in runs:
-            lines.append(_encode_rows([_build_cells(row)]))
-            size += len(lines[-1])
-            if size >= CHUNK_BYTES:
-                yield b"".join(lines)
-                lines, size = [], 0
-        yield b"".join(lines)
-
-
-async def _encode_json(runs: AsyncGenerator[HistoryRow]) -> AsyncGenerator[bytes]:
-    async with aclosing(runs):
-        parts, size, comma = [b'{"items":['], 0, b""
-        async for row in runs:
-            parts += (comma, encode_json(_serialize_row(row)))
-            comma, size = b",", size + len(parts[-1])
+            parts += (glue, encode(row))
+            glue, size = separator, size + len(parts[-1])
             if size >= CHUNK_BYTES:
                 yield b"".join(parts)
                 parts, size = [], 0
-        yield b"".join([*parts, b"]}"])
+        yield b"".join([*parts, suffix])
 
 
-def _encode_rows(rows: list[tuple[object, ...]]) -> bytes:
+def _encode_cells(cells: Iterable[object]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([[escape_cell(value) for value in row] for row in rows])
+    csv.writer(text).writerow(map(escape_cell, cells))
     return text.getvalue().encode()
 
 
@@ -284,5 +281,5 @@ def _build_cells(row: HistoryRow) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _serialize_row(row: HistoryRow) -> dict[str, object]:
-    return serialize_run(row.item, row.status, row.ended_at)
+def _encode_row(row: HistoryRow) -> bytes:
+    return encode_json(serialize_run(row.item, row.status, row.ended_at))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from progressbar_tracker._models import FieldError, check_text
 from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.items.validation import parse_instant
 from progressbar_tracker.server.models import serialize_key
@@ -19,6 +18,7 @@ from . import limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.models import KeyRecord
     from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.services import Services
@@ -54,7 +54,7 @@ async def create_key(request: Request) -> Response:
             raise missing_field(field)
     try:
         group = body.get("group")
-        made = keys.new_key(
+        created = keys.new_key(
             keys.check_type(body["type"]),
             keys.check_name(body["name"]),
             request.services.clock(),
@@ -68,8 +68,8 @@ async def create_key(request: Request) -> Response:
         request.reauthorize()  # the credential may have ended during the wait
         if len(request.services.keyring) >= keys.MAX_KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
-        await _save_key(request.services, made.record, lambda: [DropKey(made.record.key_id)])
-    return json_response({**serialize_key(made.record), "key": made.secret}, 201)
+        await _save_key(request.services, created.record, lambda: [DropKey(created.record.key_id)])
+    return json_response({**serialize_key(created.record), "key": created.secret}, 201)
 
 
 async def revoke_key(request: Request) -> Response:
@@ -92,9 +92,11 @@ async def rotate_key(request: Request) -> Response:
         now = request.services.clock()
         if not keys.is_usable(record, now):
             raise ProblemError("invalid-field", "the key works no more: make a new one", field="key_id")
-        made = keys.rotate_key(record, now)
-        await _save_key(request.services, made.record, lambda: _undo_rotation(request.services, record, made.record))
-    return json_response({**serialize_key(made.record), "key": made.secret})
+        rotated = keys.rotate_key(record, now)
+        await _save_key(
+            request.services, rotated.record, lambda: _undo_rotation(request.services, record, rotated.record)
+        )
+    return json_response({**serialize_key(rotated.record), "key": rotated.secret})
 
 
 def _undo_rotation(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
@@ -109,7 +111,7 @@ async def _require_key(request: Request) -> KeyRecord:
     await request.services.unit_of_work.wait_for_undo()
     # Do not overwrite a change that the command line or another server has just made.
     await request.reauthorize_with_stored()
-    record = request.services.keyring.get(decode_path_part(request.path_params["key_id"].encode("latin-1")))
+    record = request.services.keyring.get(request.parse_path_text("key_id"))
     if record is None:
         raise ProblemError("not-found", "there is no key with this key_id")
     return record

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progressbar_tracker.server.http.request import decode_path_part
 from progressbar_tracker.server.http.response import json_response
-from progressbar_tracker.server.models import rfc3339
+from progressbar_tracker.server.models import optional_rfc3339, rfc3339
 from progressbar_tracker.server.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ async def list_sessions(request: Request) -> Response:
 async def revoke_session(request: Request) -> Response:
     """``DELETE /api/v1/sessions/{session_id}``: sign a browser out at once."""
     services = request.services
-    record = services.sessions.get(decode_path_part(request.path_params["session_id"].encode("latin-1")))
+    record = services.sessions.get(request.parse_path_text("session_id"))
     if record is None:
         raise ProblemError("not-found", "there is no session with this session_id")
     own = find_own_session(request)
@@ -45,7 +44,7 @@ def _serialize_session(record: SessionRecord, own: SessionRecord | None) -> dict
     return {
         "session_id": record.session_id,
         "created_at": rfc3339(record.created_at),
-        "seen_at": None if record.seen_at is None else rfc3339(record.seen_at),
+        "seen_at": optional_rfc3339(record.seen_at),
         "expires_at": rfc3339(record.expires_at),
         "current": own is not None and own.hash == record.hash,
         "key_id": record.key_id,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from progressbar_tracker._models import FieldError
 from progressbar_tracker.server.access import shares
-from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.items.validation import parse_instant
-from progressbar_tracker.server.models import ShareRecord, rfc3339
+from progressbar_tracker.server.models import ShareRecord, optional_rfc3339, rfc3339
 from progressbar_tracker.server.mutations import DropShare, SaveShare
 from progressbar_tracker.server.problems import ProblemError, field_problem
+
+if TYPE_CHECKING:
+    from progressbar_tracker.server.http.request import Request
 
 
 async def list_shares(request: Request) -> Response:
@@ -21,7 +25,7 @@ async def create_share(request: Request) -> Response:
     """``POST /api/v1/shares``: only this response contains the link."""
     body = await request.read_json()
     try:
-        made = shares.new_share(
+        created = shares.new_share(
             request.services.clock(),
             group=body.get("group"),
             item=body.get("item"),
@@ -31,15 +35,17 @@ async def create_share(request: Request) -> Response:
         raise field_problem(error) from None
     if len(request.services.shares) >= shares.MAX_SHARES:
         raise ProblemError("too-many-shares", f"there are {shares.MAX_SHARES} shares, the most there may be")
-    await request.services.unit_of_work.commit([SaveShare(made.record)], lambda: [DropShare(made.record.share_id)])
-    request.services.shares.add(made.record)
-    links = {"token": made.token, "path": f"s/{made.token}", "badge": f"badge/{made.token}.svg"}
-    return json_response({**_serialize_share(made.record), **links}, 201)
+    await request.services.unit_of_work.commit(
+        [SaveShare(created.record)], lambda: [DropShare(created.record.share_id)]
+    )
+    request.services.shares.add(created.record)
+    links = {"token": created.token, "path": f"s/{created.token}", "badge": f"badge/{created.token}.svg"}
+    return json_response({**_serialize_share(created.record), **links}, 201)
 
 
 async def revoke_share(request: Request) -> Response:
     """``DELETE /api/v1/shares/{share_id}``: the link and its open streams end at once."""
-    record = request.services.shares.get(decode_path_part(request.path_params["share_id"].encode("latin-1")))
+    record = request.services.shares.get(request.parse_path_text("share_id"))
     if record is None:
         raise ProblemError("not-found", "there is no share with this share_id")
     await request.services.unit_of_work.commit([DropShare(record.share_id)])
@@ -54,5 +60,5 @@ def _serialize_share(record: ShareRecord) -> dict[str, object]:
         "group": record.group,
         "item": record.item,
         "created_at": rfc3339(record.created_at),
-        "expires_at": None if record.expires_at is None else rfc3339(record.expires_at),
+        "expires_at": optional_rfc3339(record.expires_at),
     }

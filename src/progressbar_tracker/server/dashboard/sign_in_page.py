@@ -9,7 +9,6 @@ from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.access.keys import credential_ends_at
 from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.http.blocking import run_while_connected
-from progressbar_tracker.server.http.request import Request, decode_path_part
 from progressbar_tracker.server.http.response import Header, Response, redirect
 from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import credential_digest, digest
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.access.devices import DeviceCookies
     from progressbar_tracker.server.access.sessions import Password
+    from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.models import KeyRecord
     from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
@@ -100,9 +100,7 @@ def _find_key(services: Services, key: str) -> KeyRecord | None:
 
 async def redeem_link(request: Request) -> Response:
     """``GET /auth/{token}``: sign in with a one-time link."""
-    if not request.services.sign_in_links.redeem(
-        decode_path_part(request.path_params["token"].encode("latin-1")), request.services.monotonic()
-    ):
+    if not request.services.sign_in_links.redeem(request.parse_path_text("token"), request.services.monotonic()):
         return _render_login(request, "This link has been used or has expired.", 403)
     return await _start_session(request, "../")
 

@@ -187,6 +187,14 @@ class Request:
         """
         return validate_id(decode_path_part(self.path_params["id"].encode("latin-1")))
 
+    def parse_path_text(self, name: str) -> str:
+        """Return a decoded parameter of the path.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        return decode_path_part(self.path_params[name].encode("latin-1"))
+
     def parse_query(self) -> dict[str, str]:
         """Return the query; the last value of repeated names.
 

@@ -187,7 +187,7 @@ def parse_write(body: Mapping[str, object], *, merge: bool) -> WriteFields:
             fields["deadline_at"] = parse_instant("deadline", body["deadline"])
     except FieldError as error:
         raise field_problem(error) from None
-    return fields  # type: ignore[return-value]  # each value has just been made by the check of its name
+    return fields  # type: ignore[return-value]  # the check of its name returned each value
 
 
 def parse_batch(body: Mapping[str, object]) -> list[BatchOperation | InvalidOperation]:
@@ -256,12 +256,12 @@ def parse_instant(field: str, value: object) -> float | None:
         return None
     text = check_text(field, value, 40, min_length=1)
     try:
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError:
         raise FieldError(field, f"{field} must be an RFC 3339 instant, not {format_value(text)}") from None
-    if found.tzinfo is None:
+    if instant.tzinfo is None:
         raise FieldError(field, f"{field} must name its offset from UTC, such as Z, not {format_value(text)}")
-    at = found.timestamp()
+    at = instant.timestamp()
     if not 0 <= at < _MAX_INSTANT:
         raise FieldError(field, f"{field} must be in the years from 1970 to 9998 in UTC, not {format_value(text)}")
     return at
