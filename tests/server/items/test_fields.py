@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from progressbar_tracker import _models
+from progressbar_tracker.server.items import validation
 from progressbar_tracker.server.items.fields import COPIED_FIELDS, PUBLIC_FIELDS, WIRE_FIELDS, WRITABLE_FIELDS
+from progressbar_tracker.server.items.rules import FIELD_RULES
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.models import Item
 
@@ -17,6 +19,12 @@ def test_client_shapes_have_declared_fields() -> None:
 
 def test_serialized_item_has_declared_fields_in_order() -> None:
     assert tuple(serialize_item(BLANK_ITEM, 0.0)) == WIRE_FIELDS
+
+
+def test_writable_fields_have_rules() -> None:
+    without = {name for name in WRITABLE_FIELDS if _models.ITEM_FIELDS[name].kind not in FIELD_RULES}
+    assert without == {"meta", "deadline"}
+    assert {"meta", "deadline", "notify"} == validation._CAREFUL_FIELDS  # the names in is_valid()
 
 
 def test_copied_fields_are_stored() -> None:
