@@ -1,7 +1,8 @@
 """``progressbar-tracker demo``: a server with a temporary database, and real jobs as examples.
 
-The jobs read the files of Python's standard library. They hash files (nested bars), compress them (bytes), find files
-(unknown total), check a backup with a broken link (fails half-way), and search for a word (stops at the first match).
+The jobs read the files of Python's standard library. They hash files (nested bars), compress them (bytes) and find
+files (unknown total). One checks a backup with a broken link and fails half-way. One searches for a word and stops at
+the first match.
 """
 
 from __future__ import annotations

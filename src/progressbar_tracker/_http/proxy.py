@@ -1,6 +1,6 @@
 """Selects the proxy of a request: a pure function of a URL and the environment.
 
-httpx reads the same variables, but an entry of ``NO_PROXY`` that it cannot parse is an error, and so is a SOCKS proxy
+httpx reads the same variables. But it raises for an entry of ``NO_PROXY`` that it cannot parse, and for a SOCKS proxy
 that it does not need. It also sends loopback traffic to a proxy. ``urllib.request.proxy_bypass_environment`` supports
 no networks, ``requests`` no networks of IPv6. This module gives the variables the meaning that curl gives them:
 

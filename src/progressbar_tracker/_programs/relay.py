@@ -1,7 +1,7 @@
 """Relays the output of a program to stdout or stderr, and passes it to observers.
 
-The output is relayed unchanged and at once, through a pipe, or through a pseudo-terminal if the target is a terminal,
-so that the program draws as usual. The pseudo-terminal translates no output, because the real one does.
+The output is relayed unchanged and at once through a pipe. If the target is a terminal, the relay uses a
+pseudo-terminal, so that the program draws as usual. It translates no output, because the real terminal does.
 
 A pager reads keys from the terminal on its stderr. When a program sets that terminal to single-key mode, keys from the
 real terminal are forwarded to it until it resets the mode.
