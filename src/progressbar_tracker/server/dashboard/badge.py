@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._text import sanitize_line, truncate
 
-from .board_view import STATE_ICONS, format_percent
+from .format import STATE_ICONS, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

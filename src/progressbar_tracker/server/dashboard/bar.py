@@ -10,7 +10,7 @@ from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .board_view import STATE_ICONS, format_count, format_percent, format_rate
+from .format import STATE_ICONS, format_count, format_percent, format_rate
 from .history import format_instant
 
 if TYPE_CHECKING:

@@ -86,8 +86,8 @@ class Request:
         self.scope = scope
         self._receive = receive
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        client_id = self.headers.get(b"x-request-id")
-        self.id = b"%016x" % random_bits(64) if client_id is None else choose_request_id(client_id)
+        requested_id = self.headers.get(b"x-request-id")
+        self.id = b"%016x" % random_bits(64) if requested_id is None else choose_request_id(requested_id)
         self.optional_principal: Principal | None = None
         self.quota_headers: tuple[Header, ...] = ()
         self.path_params: Mapping[str, str] = scope.get("path_params", {})

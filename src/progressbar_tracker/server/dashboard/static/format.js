@@ -1,4 +1,4 @@
-// Formats numbers and instants; board_view.py renders the same texts at the first paint.
+// Formats numbers and instants; format.py renders the same texts at the first paint.
 
 export const ICONS = { running: "▶", stalled: "!", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅" };
 

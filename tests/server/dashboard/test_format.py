@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from progressbar_tracker._text import format_duration
-from progressbar_tracker.server.dashboard.board_view import (
+from progressbar_tracker.server.dashboard.format import (
     format_count,
     format_number,
     format_percent,
