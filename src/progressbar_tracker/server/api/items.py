@@ -151,7 +151,7 @@ async def write_batch(request: Request) -> Response:
     now = services.clock()
     results: list[OpResult] = []
 
-    def judge() -> Verdict:
+    def decide() -> Verdict:
         principal = request.principal
         results.clear()
         changes: list[Change] = []
@@ -181,7 +181,7 @@ async def write_batch(request: Request) -> Response:
         return Verdict(changes, refused)
 
     ids = [op["id"] for op in ops if not isinstance(op, InvalidOperation)]
-    await services.unit_of_work.execute(judge, request.reauthorize, ids)
+    await services.unit_of_work.execute(decide, request.reauthorize, ids)
     has_creations = any(result["status"] in {201, 429} for result in results)
     headers = services.board.quota(request.principal.id).headers() if has_creations else ()
     return json_response({"results": results, "rev": services.rev}, 200, headers)

@@ -45,11 +45,11 @@ async def update_item(request: Request) -> Response:
     services = request.services
     now = services.clock()
 
-    def judge() -> Change:
+    def decide() -> Change:
         authorize(request.optional_principal, "update", services.board.require(body["id"]).owner_id)
         return services.board.update(body, now)
 
-    change = await services.unit_of_work.change_item(body["id"], judge, request.reauthorize)
+    change = await services.unit_of_work.change_item(body["id"], decide, request.reauthorize)
     assert change.after is not None
     return json_response(serialize_item(change.after, now))
 
@@ -60,12 +60,12 @@ async def delete_item(request: Request) -> Response:
     services = request.services
     now = services.clock()
 
-    def judge() -> Change:
+    def decide() -> Change:
         authorize(request.optional_principal, "delete", services.board.require(item_id).owner_id)
         return services.board.delete(item_id, now)
 
     change = await services.unit_of_work.change_item(
-        item_id, judge, request.reauthorize, lambda known: _is_repeated_delete(known, request.optional_principal)
+        item_id, decide, request.reauthorize, lambda known: _is_repeated_delete(known, request.optional_principal)
     )
     assert change.before is not None
     return json_response(serialize_item(change.before, now))
