@@ -207,15 +207,15 @@ class GroupWriter(ABC, Generic[W]):
 
     def _commit_group(self, waiters: list[W], queued: dict[object, Write]) -> GroupResult[W]:
         size = len(queued) + sum(len(waiter.writes) for waiter in waiters)
-        begun = time.perf_counter()
+        started_at = time.perf_counter()
         try:
             result = self._write_group(waiters, queued)
         except Exception as error:  # noqa: BLE001  # the thread must survive any error
             failure, is_common = self._classify_failure(error)
-            if self.commit_stats.record(size, time.perf_counter() - begun, failed=True):
+            if self.commit_stats.record(size, time.perf_counter() - started_at, failed=True):
                 logger.error("the store fails: %s", failure)  # noqa: TRY400
         else:
-            if size and self.commit_stats.record(size, time.perf_counter() - begun, failed=False):
+            if size and self.commit_stats.record(size, time.perf_counter() - started_at, failed=False):
                 log_event("the store works again")
             return result
         if is_common or len(waiters) + bool(queued) == 1:

@@ -178,7 +178,7 @@ def execute_write(cursor: Cursor, write: Write) -> None:
         case ThinSamples(item_id, run_id):
             _thin_samples(cursor, item_id, run_id, 2)
         case SaveKey(key):
-            _retire_secrets(cursor, key.key_id, kept=[key.hash, key.previous_hash or ""])
+            _retire_secrets(cursor, key.key_id, kept_hashes=[key.hash, key.previous_hash or ""])
             _save_credential(cursor, "key", key.key_id, key, key.last_used_at)
         case DropKey(key_id):
             _retire_secrets(cursor, key_id)
@@ -377,13 +377,13 @@ def _save_credential(
     )
 
 
-def _retire_secrets(cursor: Cursor, key_id: str, kept: Sequence[str] = ()) -> None:
+def _retire_secrets(cursor: Cursor, key_id: str, kept_hashes: Sequence[str] = ()) -> None:
     """Record the secrets of a key that are about to leave the table of keys, except for the kept ones."""
     cursor.execute(
         "INSERT INTO ended_secrets SELECT DISTINCT secret FROM credentials, "
         "LATERAL (VALUES (state::json->>'hash'), (state::json->>'previous_hash')) AS secrets (secret) "
         "WHERE kind = 'key' AND id = %s AND secret IS NOT NULL AND NOT secret = ANY(%s) ON CONFLICT DO NOTHING",
-        [key_id, list(kept)],
+        [key_id, list(kept_hashes)],
     )
 
 

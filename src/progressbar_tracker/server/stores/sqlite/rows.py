@@ -97,7 +97,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
         case ThinSamples(item_id, run_id):
             _thin_samples(connection, item_id, run_id, 2)
         case SaveKey(key):
-            _retire_secrets(connection, key.key_id, kept=(key.hash, key.previous_hash))
+            _retire_secrets(connection, key.key_id, kept_hashes=(key.hash, key.previous_hash))
             connection.execute(
                 f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 (
@@ -165,13 +165,15 @@ DELIVERY_STATS_QUERY: Final = (
 )
 
 
-def _retire_secrets(connection: sqlite3.Connection, key_id: str, kept: tuple[str | None, ...] = (None, None)) -> None:
+def _retire_secrets(
+    connection: sqlite3.Connection, key_id: str, kept_hashes: tuple[str | None, ...] = (None, None)
+) -> None:
     """Record the secrets of a key that are about to leave the table of keys, except for the kept ones."""
     connection.execute(
         "INSERT OR IGNORE INTO ended_secrets SELECT secret FROM (SELECT hash AS secret FROM keys WHERE key_id = ? "
         "UNION SELECT previous_hash FROM keys WHERE key_id = ?) "
         "WHERE secret IS NOT NULL AND secret IS NOT ? AND secret IS NOT ?",
-        (key_id, key_id, *kept),
+        (key_id, key_id, *kept_hashes),
     )
 
 
