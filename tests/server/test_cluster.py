@@ -19,36 +19,13 @@ from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
 from tests.support.clock import ManualClock
 from tests.support.postgres import Cluster, create_database
-from tests.support.server import RunningServer, make_legacy_item
+from tests.support.server import RunningServer, ServerGroup, make_legacy_item
 from tests.support.sse import Event, SseStream
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-class ServerGroup:
-    """Servers on one database, with one clock and the same keys."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.url = url
-        self.clock = ManualClock(time.time())
-        self._folder = folder
-        self.servers: list[RunningServer] = []
-
-    def start(self, **settings: object) -> RunningServer:
-        keys = self.servers[0].keys if self.servers else None
-        self.servers.append(RunningServer(self._folder, self.clock, database=self.url, keys=keys, **settings))
-        return self.servers[-1]
-
-    def stop(self) -> None:
-        for served in self.servers:
-            served.stop()
-
-    def wait_for_all(self, read: Callable[[RunningServer], object], expected: object) -> None:
-        """Wait until ``read`` returns the expected value for all servers."""
-        wait_until(lambda: [read(served) for served in self.servers] == [expected] * len(self.servers))
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
+from tests.support.clock import ManualClock
 from tests.support.connections import list_history, list_items, open_client
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     import httpx
 
     from progressbar_tracker.server.mutations import TrimHistory, Write
-    from tests.support.clock import ManualClock
 
 
 def start_server(
@@ -102,6 +104,29 @@ class RunningServer:
 
     def final_statuses(self) -> dict[str, str]:
         return {run["id"]: run["status"] for run in self.history()}
+
+
+class ServerGroup:
+    """Servers on one database, with one clock and the same keys."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
+        self.clock = ManualClock(time.time())
+        self._folder = folder
+        self.servers: list[RunningServer] = []
+
+    def start(self, **settings: object) -> RunningServer:
+        keys = self.servers[0].keys if self.servers else None
+        self.servers.append(RunningServer(self._folder, self.clock, database=self.url, keys=keys, **settings))
+        return self.servers[-1]
+
+    def stop(self) -> None:
+        for served in self.servers:
+            served.stop()
+
+    def wait_for_all(self, read: Callable[[RunningServer], object], expected: object) -> None:
+        """Wait until ``read`` returns the expected value for all servers."""
+        wait_until(lambda: [read(served) for served in self.servers] == [expected] * len(self.servers))
 
 
 class FullDisk:

@@ -15,12 +15,10 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from tests.support.clock import ManualClock
+from tests.support.programs import PROGRAM_PRELUDE
 from tests.support.server import start_server
 
-PROGRAM_PRELUDE = (
-    "import asyncio, os, signal, sys, time\nfrom progressbar_tracker import track, flush\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs of a shell ignore SIGINT
-)
+END_STATE_PRELUDE = "import asyncio\n" + PROGRAM_PRELUDE
 
 # BODY runs for each of five items. `flush` makes sure that the server has the item before the program ends.
 LOOP_CODE = {
@@ -122,7 +120,7 @@ def pb(server):
 
 
 def run_program(programs, code):
-    return programs.run_python(PROGRAM_PRELUDE + textwrap.dedent(code))
+    return programs.run_python(END_STATE_PRELUDE + textwrap.dedent(code))
 
 
 def get_final_item(programs, pb, item_id="job"):
@@ -235,7 +233,7 @@ def test_killed_program_stalls_and_its_successor_takes_over(tmp_path):
 
         def start():
             code = (
-                PROGRAM_PRELUDE
+                END_STATE_PRELUDE
                 + 'for i in track(range(5), id="job"):\n    flush(20)\n    print(i, flush=True)\n    time.sleep(60)\n'
             )
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ import pytest
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._sender.worker import is_threadless
 from tests.support.fault_server import WRITE_KEY, make_response
-from tests.tracking.test_exit import run_program
+from tests.support.programs import run_program
 
 
 def test_bars_of_parallel_tasks_have_separate_parents(faults, pb):

@@ -18,8 +18,7 @@ from progressbar_tracker._endings import get_primary_failure, is_stop, iter_fail
 from progressbar_tracker._models import ERROR_LENGTH
 from progressbar_tracker._tracking.run import classify_error, format_error
 from progressbar_tracker.testing import recording
-
-from .test_exit import get_final_item, run_program
+from tests.support.programs import get_final_item, run_program
 
 
 def make_lookalike(module, name, *bases, **attributes):

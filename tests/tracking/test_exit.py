@@ -2,70 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.support.connections import find_free_port
-from tests.support.fault_server import HANG, WRITE_KEY
-from tests.support.programs import PROGRAM_TIMEOUT
-
-# With these timeouts, a program that waits for a hanging server takes over a minute: longer than any program on a busy
-# machine. The benchmark measures the time on an idle one.
-LONG_TIMEOUT_PRELUDE = (
-    "from progressbar_tracker import _runtime; from progressbar_tracker._sender import sender\n"
-    "_runtime.REQUEST_TIMEOUT = sender.REQUEST_TIMEOUT = 90.0\n"
-)
-MAX_EXIT_SECONDS = 30.0
-
-# Waits at the exit for a busy machine, where the imports of the sender alone may take longer than 1.5 seconds.
-PATIENT_EXIT_PRELUDE = (
-    "from progressbar_tracker import _runtime; from progressbar_tracker._sender import sender\n"
-    "_runtime.EXIT_TIMEOUT = sender.EXIT_TIMEOUT = 90.0\n"
-)
-
-PROGRAM_PRELUDE = (
-    "import os, signal, sys, threading, time\nfrom progressbar_tracker import track, flush\n"
-    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs of a shell ignore SIGINT
+from tests.support.fault_server import HANG
+from tests.support.programs import (
+    LONG_TIMEOUT_PRELUDE,
+    MAX_EXIT_SECONDS,
+    PATIENT_EXIT_PRELUDE,
+    PROGRAM_TIMEOUT,
+    get_final_item,
+    run_program,
+    start_program,
 )
 
 # Waits for a signal, in short sleeps: a signal just before a sleep does not end it.
 WAIT_CODE = "while True: time.sleep(0.1)\n"
-
-
-def start_program(url, code, tmp_path, stdin=None, **extra):
-    script = tmp_path / "program.py"
-    script.write_text(PROGRAM_PRELUDE + code)
-    environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
-    environ |= {"PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": WRITE_KEY, **extra}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", str(script)],
-        env=environ,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run_program(url, code, tmp_path, **extra):
-    process = start_program(url, code, tmp_path, **extra)
-    try:
-        out, err = process.communicate(timeout=PROGRAM_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out, err
-
-
-def get_final_item(faults, item_id="job"):
-    """Return the listed item, or else its last run in the history."""
-    return faults.items[item_id] if item_id in faults.items else faults.last_run(item_id)
-
 
 LOOP_START_CODE = "first = True\n"
 LOOP_BODY_CODE = "    if first:\n        first = False\n        flush(20)\n"  # the item exists before the loop ends

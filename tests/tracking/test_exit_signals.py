@@ -9,16 +9,16 @@ import pytest
 
 from tests.support.connections import find_free_port
 from tests.support.fault_server import HANG
-from tests.support.programs import PROGRAM_TIMEOUT
-from tests.tracking.test_exit import (
+from tests.support.programs import (
     LONG_TIMEOUT_PRELUDE,
     MAX_EXIT_SECONDS,
     PATIENT_EXIT_PRELUDE,
-    WAIT_CODE,
+    PROGRAM_TIMEOUT,
     get_final_item,
     run_program,
     start_program,
 )
+from tests.tracking.test_exit import WAIT_CODE
 
 BAR_CODE = "bar = track(total=9, id='job', keep=True, interval=0.05); bar.advance(3)\n"
 

@@ -8,13 +8,12 @@ import subprocess
 import pytest
 
 from tests.support.fault_server import HANG, LATE, NO_FAULT
-from tests.support.programs import PROGRAM_TIMEOUT
-from tests.tracking.test_exit import LONG_TIMEOUT_PRELUDE, MAX_EXIT_SECONDS, run_program, start_program
+from tests.support.programs import LONG_TIMEOUT_PRELUDE, MAX_EXIT_SECONDS, PROGRAM_TIMEOUT, run_program, start_program
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 # Python 3.12 warns of a fork while threads run. Warnings are errors in these programs, so this one is ignored.
-PROGRAM_PRELUDE = """
+FORK_PRELUDE = """
 import warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 
@@ -48,7 +47,7 @@ def loaded():
 
 
 def run_forking_program(faults, tmp_path, code):
-    exit_code, out, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path)
+    exit_code, out, err = run_program(faults.url, FORK_PRELUDE + code, tmp_path)
     assert (exit_code, err) == (0, "")
     return out
 
@@ -84,7 +83,7 @@ def test_fork_during_a_request_keeps_the_parents_connection(faults, tmp_path):
         "bar.advance(); bar.close(); flush(20)\n"
     )
     faults.script.extend([NO_FAULT, LATE])
-    process = start_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, stdin=subprocess.PIPE)
+    process = start_program(faults.url, FORK_PRELUDE + code, tmp_path, stdin=subprocess.PIPE)
     faults.wait_for(lambda: len(faults.requests) == 2)  # the second has no response yet
     _, err = process.communicate("\n", timeout=PROGRAM_TIMEOUT)
     assert (process.returncode, err) == (0, "")
@@ -184,7 +183,7 @@ def test_child_in_development_mode_has_no_open_connection(faults, tmp_path):
         "wait(child(work))\n"
         "bar.close(); assert flush(20)\n"
     )
-    exit_code, _, err = run_program(faults.url, PROGRAM_PRELUDE + code, tmp_path, PYTHONDEVMODE="1")
+    exit_code, _, err = run_program(faults.url, FORK_PRELUDE + code, tmp_path, PYTHONDEVMODE="1")
     assert (exit_code, err) == (0, "")
 
 

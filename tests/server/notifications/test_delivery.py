@@ -27,7 +27,7 @@ from progressbar_tracker.server import maintenance
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.notifications import dispatcher
 from progressbar_tracker.server.notifications.dispatcher import MAX_MESSAGE_AGE, MIN_BACKOFF_SECONDS, OutboxDispatcher
-from tests.server.test_cluster import ServerGroup
+from tests.support.server import ServerGroup
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import WebhookReceiver, make_response
 
