@@ -1,10 +1,10 @@
-"""What abusive clients cost a server: ``python tests/benchmarks/abuse.py [--quick] [--runs N] [--only NAME]``.
+"""The cost of abusive clients: ``python tests/benchmarks/abuse.py [--quick] [--runs N] [--only NAME]``.
 
-The server has 2,000 items and a history of 100,000 runs (``--runs``), each as large as the limits allow. A process of
-its own makes each load, from many addresses of the loopback network. Meanwhile probes ask for ``/healthz``, write an
-item with ``PUT``, and sign in with a key and with a password, four times a second, over a new connection each time. The
-table has the largest resident memory of the server under each load and the 99th percentile of each probe's answers; the
-idle server in the same run is the peer. A 503 or 429 is a valid answer to a password, and an error elsewhere.
+The server has 2,000 items and a history of 100,000 runs (``--runs``) of the largest size. A separate process makes each
+load from many addresses of the loopback network. Meanwhile probes request ``/healthz``, write an item with ``PUT``, and
+sign in with a key and with a password, four times a second, each over a new connection. The table has the server's
+largest resident memory under each load and the 99th percentile of each probe's response times. The peer is the idle
+server in the same run. 503 and 429 are valid responses to a password, and errors elsewhere.
 
 Load, probes and server share the cores of the machine.
 """
@@ -51,7 +51,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 def largest_item(item_id, now):
-    """Return an item whose texts have the largest sizes."""
+    """Return an item whose texts are as long as the limits allow."""
     return Item(
         id=item_id, owner_id="someone", owner="ci", run_id="r" * 32, created_at=now - 100, updated_at=now, ended_at=now,
         title=WIDE_CHARACTER * TITLE_LENGTH,
@@ -98,7 +98,7 @@ def fill(path, items, runs):
 
 @contextlib.contextmanager
 def serve(database):
-    """Run a server on a database; yield its address and the number of its process."""
+    """Run a server on a database; yield its address and process id."""
     environ = {
         "PROGRESSBAR_CONFIG": str(database.with_name("config.toml")),
         "PROGRESSBAR_DATABASE": str(database),
@@ -123,7 +123,7 @@ def resident_bytes(pid):
 
 
 class Probe(threading.Thread):
-    """Asks one thing over and over, each time on a new connection, and notes how long the answer took."""
+    """Repeats one request, each time on a new connection, and records the response times."""
 
     def __init__(self, address, method, path, body=None, kind="application/json", expected=(200, 303)):
         super().__init__(daemon=True)
@@ -134,7 +134,7 @@ class Probe(threading.Thread):
 
     def run(self):
         while not self.ended.wait(PROBE_INTERVAL_SECONDS):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT_SECONDS)
             try:
                 connection.request(*self.request, headers=self.headers)
@@ -146,7 +146,7 @@ class Probe(threading.Thread):
                 self.errors[type(error).__name__] += 1
             finally:
                 connection.close()
-            self.seconds.append(time.perf_counter() - begun)
+            self.seconds.append(time.perf_counter() - started)
 
     def summary(self):
         """Return the 99th percentile in milliseconds, and the errors."""
@@ -157,12 +157,12 @@ class Probe(threading.Thread):
 
 def open_socket(address, n=0):
     """Return a connection from one of many addresses of this machine."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    made.settimeout(TIMEOUT_SECONDS)
-    made.bind((f"127.0.{1 + n // 250 % 250}.{1 + n % 250}", 0))
-    made.connect(address)
-    return made
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(TIMEOUT_SECONDS)
+    client.bind((f"127.0.{1 + n // 250 % 250}.{1 + n % 250}", 0))
+    client.connect(address)
+    return client
 
 
 def head(method, path, *, key=ADMIN_KEY, more=""):
@@ -170,7 +170,7 @@ def head(method, path, *, key=ADMIN_KEY, more=""):
 
 
 def hold_unread(path, number):
-    """Make a load: requests whose answers are never read."""
+    """Make a load: requests whose responses are never read."""
 
     def load(address, seconds):
         held = []
@@ -186,7 +186,7 @@ def hold_unread(path, number):
 
 
 def hold_half_bodies(address, seconds):
-    """Open requests whose body never comes."""
+    """Open requests without sending their body."""
     held = []
     for n in range(1000):
         with contextlib.suppress(OSError):
@@ -199,7 +199,7 @@ def hold_half_bodies(address, seconds):
 
 
 def hold_idle(address, seconds):
-    """Open as many connections as a process may, and send nothing."""
+    """Open as many connections as a process may, without sending data."""
     most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200, 15_000)
     held = []
     with contextlib.suppress(OSError):
@@ -216,11 +216,11 @@ def abandon(path, number):
         ended = time.monotonic() + seconds
         for n in range(number):
             with contextlib.suppress(OSError):
-                made = open_socket(address, n)
-                made.sendall(head("GET", path))
+                client = open_socket(address, n)
+                client.sendall(head("GET", path))
                 time.sleep(0.01)
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                made.close()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
         time.sleep(max(0.0, ended - time.monotonic()))
 
     return load
@@ -237,10 +237,10 @@ def guess_passwords(address, seconds):
     ended = time.monotonic() + seconds
     for n in range(2000):
         with contextlib.suppress(OSError):
-            made = open_socket(address, n % 400)
-            made.sendall(request)
-            held.append(made)
-            selector.register(made, selectors.EVENT_READ)
+            client = open_socket(address, n % 400)
+            client.sendall(request)
+            held.append(client)
+            selector.register(client, selectors.EVENT_READ)
     while (left := ended - time.monotonic()) > 0:
         for ready, _ in selector.select(left):
             selector.unregister(ready.fileobj)
@@ -266,7 +266,7 @@ ABUSE_LOADS = {
 
 
 def measure(address, pid, load, seconds):
-    """Return a row of figures: memory, and the probes."""
+    """Return a table row: memory, and the summary of each probe."""
     form = "application/x-www-form-urlencoded"
     credentials = {"username": "admin", "password": ADMIN_PASSWORD}
     probes = [
@@ -291,14 +291,14 @@ def measure(address, pid, load, seconds):
 
 
 def add_arguments(parser):
-    parser.add_argument("--runs", type=int, help="of the history (default: 100,000)")
-    parser.add_argument("--only", metavar="NAME", help="the loads whose name contains this")
+    parser.add_argument("--runs", type=int, help="runs of the history (default: 100,000)")
+    parser.add_argument("--only", metavar="NAME", help="only loads whose name contains this")
 
 
 def main():
-    found = parse_options(__doc__, add_arguments)
-    runs, items, seconds = found.runs or (200 if found.quick else 100_000), 50 if found.quick else 2000, 15.0
-    if found.quick:
+    options = parse_options(__doc__, add_arguments)
+    runs, items, seconds = options.runs or (200 if options.quick else 100_000), 50 if options.quick else 2000, 15.0
+    if options.quick:
         seconds = 1.0
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -307,9 +307,9 @@ def main():
         fill(database, items, runs)
         rows = []
         for title, load in ABUSE_LOADS.items():
-            if found.only and found.only not in title:
+            if options.only and options.only not in title:
                 continue
-            with serve(database) as (address, pid):  # a new process for each: memory that stays would hide the next
+            with serve(database) as (address, pid):  # a new process for each load: memory never shrinks
                 rows.append([title, *measure(address, pid, load, seconds)])
     heads = ["load", "largest RSS", "/healthz", "PUT", "sign-in, key", "sign-in, password"]
     print_table(f"{items:,} items and {runs:,} runs of the largest size; 99th percentiles in ms", heads, rows)

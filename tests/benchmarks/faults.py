@@ -1,12 +1,12 @@
-"""What a server that misbehaves costs a loop: ``python tests/benchmarks/faults.py [--quick]``.
+"""The cost of a faulty server for a loop: ``python tests/benchmarks/faults.py [--quick]``.
 
-One loop of 200 turns of 10 ms in a program of its own, as a user writes it: first bare, then with ``track()``. For each
-fault of the server: how long both took, how long the program took to end after the loop, what the server then holds,
-and the requests that came. The goals: the loop as long as the bare one and a tenth of a second, the end of the program
-within its deadline and the fifth of a second that an interpreter with HTTP loaded takes itself, the right end state.
+A program runs a loop of 200 turns of 10 ms, first bare, then with ``track()``. For each fault of the server: the times
+of both loops, the time from the loop to the program's end, the item on the server, and the number of requests. The
+goals: the loop takes at most 0.1 s more than the bare one, the program ends within its deadline and the 0.2 s of an
+interpreter with HTTP, and the final state is right.
 
-The named peer is tqdm, whose bar goes to the null device. It knows no server, so it is in one row. The published
-1.0.0 of this package is no peer here, for it has to be installed from a network.
+The peer is tqdm, whose bar goes to the null device. It has no server, so it is one row. The published package 1.0.0 is
+no peer, because its installation needs a network.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fault_server import HANG, WRITE_KEY, Fault, FaultServer, make_response
 
-MAX_LOOP_OVERHEAD = 0.1  # seconds that a loop may take longer than a bare one
-MAX_OWN_SECONDS = 0.2  # seconds that an interpreter's own end may take
+MAX_LOOP_OVERHEAD = 0.1  # seconds that a loop may add to a bare one
+MAX_OWN_SECONDS = 0.2  # seconds of an interpreter's own exit
 OUTAGE_SECONDS, FLUSH_SECONDS = (
     0.3,
     1.5,
-)  # seconds that the end of a program may wait for a server: known to be away, or not
+)  # seconds that the exit may wait for a server that is known to be down, or not
 
 LOOP_PROGRAM = """
 import json, os, sys, time
@@ -44,12 +44,12 @@ else:
     wrap = lambda items: track(items, id="job", keep=True, display=False)
 
 def loop(items):
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for number in items:
         time.sleep(0.01)
         if number == turns // 2:
             print("half", flush=True)
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 print(json.dumps([loop(range(turns)), loop(wrap(range(turns))), time.monotonic()]), flush=True)
 """
@@ -72,7 +72,7 @@ def restart_server(server):
     server.start()
 
 
-# The fault, what is done to the server before and in the middle of the loop, the deadline, the end state.
+# The fault, its actions on the server before and in the middle of the loop, the deadline, the final state.
 FAULT_CASES = [
     ("answers", do_nothing, do_nothing, FLUSH_SECONDS, "succeeded"),
     ("refuses", FaultServer.stop, do_nothing, OUTAGE_SECONDS, ""),
@@ -87,7 +87,7 @@ FAULT_CASES = [
 
 
 def run_program(url, turns, midway=lambda: None, contender="track"):
-    """Return the seconds of the bare loop, of the tracked one, and of the program's end."""
+    """Return the seconds of the bare loop, of the tracked one, and of the program's exit."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("PROGRESSBAR_")}
     environ["PROGRESSBAR_CONFIG"] = str(Path(tempfile.gettempdir()) / "there-is-no-such-file.toml")
     if url is not None:
@@ -124,8 +124,8 @@ def measure_fault(turns, name, before, midway, deadline, status):
         figures = run_program(server.url, turns, lambda: midway(server))
         item = server.items.get("job")
         held = "nothing" if item is None else f"{item['status']} {item['completed']}"
-        whole = status != "succeeded" or (item is not None and item["completed"] == turns)
-        right = whole and (item["status"] if item else "") == status
+        is_complete = status != "succeeded" or (item is not None and item["completed"] == turns)
+        right = is_complete and (item["status"] if item else "") == status
         return format_row(name, figures, deadline, held, len(server.requests), right)
     finally:
         server.close()

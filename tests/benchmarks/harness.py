@@ -1,7 +1,7 @@
-"""What the benchmarks share: a server in a process of its own, interleaved rounds, an aligned table.
+"""Shared parts of the benchmarks: a server process, interleaved rounds, an aligned table.
 
-A number alone says more about the machine than about the code. So each benchmark runs a named peer in the same run,
-round by round beside ours, keeps the best (or the median) of each, and prints the ratio.
+A number alone depends more on the machine than on the code. So each benchmark also runs a named peer in the same run,
+round by round, keeps the best (or the median) of each, and prints the ratio.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ ADMIN_KEY = "the-admin-key-of-the-benchmarks"
 
 
 def parse_options(doc, more=lambda _: None):
-    """Return the arguments: ``--quick`` only shows that the benchmark still runs, its figures mean little.
+    """Return the options; ``more`` adds options to the parser.
 
-    ``more`` is given the parser, to add others.
+    ``--quick`` only proves that the benchmark works. Its figures mean little.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it runs, not how fast it is")
     more(parser)
-    found = parser.parse_args()
-    note = ", --quick: the figures mean little" if found.quick else ""
+    options = parser.parse_args()
+    note = ", --quick: the figures mean little" if options.quick else ""
     print(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores{note}")
-    return found
+    return options
 
 
 @contextlib.contextmanager
 def start_process(command, pattern, environ=None):
-    """Start a process, wait until a line of its output matches, yield the match; kill the process at the end."""
+    """Start a process, wait for a line of output that matches, and yield the match; kill the process at the end."""
     with subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True) as started:
         try:
             for line in started.stdout:
@@ -63,9 +63,9 @@ def run_server(**settings):
 
 
 def run_rounds(contenders, number, pick=min):
-    """Call each contender once in every round; return what ``pick`` chooses of each one's results.
+    """Call each contender once in every round; return ``pick`` of each contender's results.
 
-    The order turns from round to round, so that none always follows the same one.
+    The order rotates from round to round.
     """
     results = {name: [] for name in contenders}
     order = list(contenders)
@@ -73,11 +73,11 @@ def run_rounds(contenders, number, pick=min):
         for name in order:
             results[name].append(contenders[name]())
         order.append(order.pop(0))
-    return {name: pick(found) for name, found in results.items()}
+    return {name: pick(values) for name, values in results.items()}
 
 
 def print_table(title, heads, rows):
-    """Print rows aligned: the first column to the left, numbers to the right."""
+    """Print aligned rows: the first column to the left, numbers to the right."""
     lines = [[str(cell) for cell in line] for line in [heads, *rows]]
     wide = [max(len(line[n]) for line in lines) for n in range(len(heads))]
     print(f"\n{title}")

@@ -1,9 +1,9 @@
-"""What an import costs: ``python tests/benchmarks/imports.py [--quick]``.
+"""The cost of an import: ``python tests/benchmarks/imports.py [--quick]``.
 
-Each statement runs in a fresh interpreter of its own, again and again, interleaved. The time is the CPU time of that
-process, user and system, as the kernel accounts it; the median of all. Added means: less the interpreter that imports
-nothing. The peer of the ratio is ``import tqdm``. Both are compiled into one temporary cache of bytecode by rounds that
-are not counted, so that neither a checkout that was never run nor ``PYTHONDONTWRITEBYTECODE`` makes a difference.
+Each statement runs in a fresh interpreter, repeatedly and interleaved. The time is the median of the process's CPU
+time, user and system, from the kernel. "Added" is the difference to an interpreter without imports. The peer is
+``import tqdm``. Uncounted rounds compile both into one temporary cache of bytecode, so that neither a fresh checkout
+nor ``PYTHONDONTWRITEBYTECODE`` makes a difference.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""What a tracked loop costs: ``python tests/benchmarks/iteration.py [--quick]``.
+"""The cost of a tracked loop: ``python tests/benchmarks/iteration.py [--quick]``.
 
-* Nanoseconds an item that ``track()``, tqdm and ``rich.progress.track`` add to the bare loop ``for _ in source: pass``
-  over the same source. Added means: best time of the wrapped loop, less the best of the bare one, by the items. The
-  beginning and the end of the bar are in it. tqdm and rich draw to the null device, ``track`` draws nothing.
-* ``advance()`` against ``tqdm.update(1)``: a call, the loop around it included, which an empty function shows.
-* A bar around a loop of ten items, all of it: made, registered, ended. "in the loop" is the time of the program's
-  thread; "with the sender's work" waits until the sender has dealt with all of them.
+* Nanoseconds an item that ``track()``, tqdm and ``rich.progress.track`` add to the bare loop ``for _ in source: pass``:
+  the best time of the wrapped loop minus the best of the bare one, divided by the items. The start and the end of the
+  bar are included. tqdm and rich draw to the null device, ``track`` draws nothing.
+* ``advance()`` and ``tqdm.update(1)``: a call with the loop around it, whose share an empty function shows.
+* A complete bar around a loop of ten items. "in the loop" is the time of the program's thread; "with the sender's work"
+  waits until the sender has reported all bars.
 
 * The drop-in beside stock tqdm, both drawing to the null device: an item, ``update(1)``, a bar around ten items; and a
   bar that ``disable=None`` hides, which stock tqdm does not count at all.
 
-The sender runs all the while, against a real server in another process: another bar is live and changes, and is sent
-every 50 ms. Rounds are interleaved; the best of each is kept. The peer of the ratios is tqdm.
+Meanwhile the sender reports another live bar every 50 ms to a real server in another process. Rounds are interleaved,
+and the best of each is kept. The peer is tqdm.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from progressbar_tracker.tqdm import tqdm as dropin
 
 
 def make_sources(items, folder):
-    """Return a maker of each source: called anew for each loop."""
+    """Return a factory of each source; every loop calls it once."""
     numbers = list(range(items))
     pairs = dict.fromkeys(numbers)
     unique, queue = set(numbers), deque(numbers)
@@ -55,20 +55,20 @@ def make_sources(items, folder):
 def time_loop(make, wrap):
     """Return the seconds of a loop over a fresh source in a wrapper."""
     source = make()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in wrap(source):
         pass
-    took = time.perf_counter() - begun
+    took = time.perf_counter() - started
     if hasattr(source, "close"):
         source.close()
     return took
 
 
 def time_calls(call, number):
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in itertools.repeat(None, number):
         call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def do_nothing():
@@ -86,7 +86,7 @@ def measure_per_item(items, number, null, console):
         for name, make in make_sources(items, folder).items():
             took = run_rounds({w: lambda m=make, f=f: time_loop(m, f) for w, f in wrappers.items()}, number)
             bare, ours, theirs = (took[w] / items * 1e9 for w in wrappers)
-            # rich is so slow that a tenth of the items and a few rounds tell enough.
+            # rich is slow: a tenth of the items and a few rounds are enough.
             few = list(itertools.islice(make(), items // 10))
             drawn = run_rounds(
                 {
@@ -125,21 +125,21 @@ def measure_per_call(items, number, null):
 
 def measure_short_loops(loops, number, null):
     def ours():
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in itertools.repeat(None, loops):
             for _ in track(range(10), display=False):
                 pass
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - started
         progressbar_tracker.flush(10)
-        whole.append(time.perf_counter() - begun)
+        whole.append(time.perf_counter() - started)
         return took
 
     def theirs():
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in itertools.repeat(None, loops):
             for _ in tqdm(range(10), file=null):
                 pass
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
     whole = []
     took = run_rounds({"track": ours, "tqdm": theirs}, number)
@@ -172,16 +172,16 @@ def compare_with_stock(items, number, null):
 
     def short(kind):
         def run():
-            begun = time.perf_counter()
+            started = time.perf_counter()
             for _ in itertools.repeat(None, bars):
                 for _ in kind(range(10), file=null):
                     pass
-            return time.perf_counter() - begun
+            return time.perf_counter() - started
 
         return run
 
     rows = []
-    for what, contenders, each, unit in (
+    for subject, contenders, each, unit in (
         ("an item of a loop", {name: looped(kind) for name, kind in kinds.items()}, items, 1e9),
         ("an item, hidden by disable=None", {n: looped(kind, disable=None) for n, kind in kinds.items()}, items, 1e9),
         ("update(1)", {name: updated(kind) for name, kind in kinds.items()}, items, 1e9),
@@ -189,7 +189,7 @@ def compare_with_stock(items, number, null):
     ):
         took = run_rounds(contenders, number)
         stock, ours = (took[name] / each * unit for name in ("tqdm", "drop-in"))
-        rows.append([what, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", format_ratio(ours, stock)])
+        rows.append([subject, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", format_ratio(ours, stock)])
     print_table("The drop-in beside stock tqdm, ns", ["what", "tqdm", "drop-in", "more", "ratio"], rows)
 
 

@@ -1,16 +1,16 @@
 """Many bars in one process: ``python tests/benchmarks/many.py [--quick]``.
 
-* 10,000 live bars beside a loop with a body of 20 ms, for about 10 s each time: the sender's share of a core, by the
-  CPU clock of its thread, and how much longer the loop took, in all, than the same loop without any tracking: that one
-  runs before and after it. Told for a body that waits, as one does for a disk or a network, and for one that computes
-  and has to share Python's lock with the sender; and for bars that each move once in ten seconds, and once a second.
-* Bytes a bar, by tracemalloc: begun, and when the server has acknowledged it. What is the user's own, the ids and the
-  list of bars, is made before and not counted; the handle that the user holds, the ``Tracker``, is told by itself. The
-  peer is tqdm. The goal is 600 beside the handle.
-* 20,000 calls of ``advance()`` and the end of the program, in a process of its own: the requests that it made, each
-  counted at the HTTP client, and what the server holds then.
+* 10,000 live bars beside a loop with a body of 20 ms, for about 10 s each: the sender's share of a core, by the CPU
+  clock of its thread, and the slowdown of the loop. The same loop without tracking runs before and after it. One body
+  waits, as for a disk or a network; the other one computes, and shares Python's lock with the sender. Each bar moves
+  every ten seconds, or every second.
+* Bytes a bar, by tracemalloc: after its start, and after the server's acknowledgement. The user's ids and list of bars
+  are not counted, and the ``Tracker``, the handle of the user, has a row of its own. The peer is tqdm. The goal is 600
+  without the handle.
+* 20,000 calls of ``advance()`` and the end of the program, in a process of its own: its requests, counted at the HTTP
+  client, and the item on the server.
 
-The server is a real one in another process. In all of it the sender runs and nothing is drawn.
+The server is a real one in another process. The sender always runs, and no bar is drawn.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ with track(total=20_000, id="advanced", keep=True, display=False) as bar:
 
 
 def open_bars(ids):
-    """Return live bars. Each begins in a context of its own, as in a task or a thread: none is inside another."""
+    """Return live bars. Each starts in a context of its own, as in a task or a thread, so that none has a parent."""
     bars = [None] * len(ids)
     for n, item_id in enumerate(ids):
         bars[n] = track(total=1000, id=item_id, display=False)
@@ -69,16 +69,16 @@ def close(bars):
 
 
 def measure_steps(make):
-    """Return the bytes that are held after each step of a generator, and what it made."""
+    """Return the allocated bytes after each step of a generator, and the value of its last step."""
     gc.collect()
     tracemalloc.start()
-    before, sizes, made = tracemalloc.get_traced_memory()[0], [], None
+    before, sizes, result = tracemalloc.get_traced_memory()[0], [], None
     for step in make():
-        made = step
+        result = step
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
-    return sizes, made
+    return sizes, result
 
 
 def measure_memory(ids, null):
@@ -89,25 +89,25 @@ def measure_memory(ids, null):
         yield bars
 
     def theirs():
-        # A tqdm looks at all the others when it begins and ends: ten thousand would take minutes.
+        # Each tqdm visits all other bars when it starts and ends: ten thousand would take minutes.
         yield [tqdm(total=1000, desc=item_id, file=null) for item_id in ids[:1000]]
 
     first = open_bars(["the first"])
-    flush()  # imports and connects, which is not a bar's
+    flush()  # imports and connects: no cost of a bar
     close(first)
-    (begun, known), bars = measure_steps(ours)
-    handle = sys.getsizeof(bars[0])  # with what the garbage collector adds
+    (started, known), bars = measure_steps(ours)
+    handle = sys.getsizeof(bars[0])  # with the header for the garbage collector
     close(bars)
     (peer,), bars = measure_steps(theirs)
     for bar in bars:
         bar.close()
-    # 8: its place in the user's list.
-    each = [begun / len(ids) - 8, known / len(ids) - 8, peer / min(len(ids), 1000) - 8]
+    # 8: its pointer in the user's list.
+    each = [started / len(ids) - 8, known / len(ids) - 8, peer / min(len(ids), 1000) - 8]
     print_table(
         f"Bytes a bar, of {len(ids):,}",
         ["bar", "bytes", "ratio to tqdm"],
         [
-            ["track, begun", f"{each[0]:.0f}", format_ratio(each[0], each[2])],
+            ["track, started", f"{each[0]:.0f}", format_ratio(each[0], each[2])],
             ["track, known to the server", f"{each[1]:.0f}", format_ratio(each[1], each[2])],
             ["the same beside the user's handle", f"{each[1] - handle:.0f}", format_ratio(each[1] - handle, each[2])],
             ["tqdm", f"{each[2]:.0f}", ""],
@@ -116,12 +116,12 @@ def measure_memory(ids, null):
 
 
 def make_busy_body():
-    """Return a body that computes for as long as it should take, found out when the process is warm."""
+    """Return a loop body that computes for ``BODY_SECONDS``, calibrated in the warm process."""
     turns, best = 1_000_000, 1.0
     for _ in range(20):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         sum(itertools.repeat(1, turns))
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.perf_counter() - started)
     turns = int(turns * BODY_SECONDS / best)
     return lambda: sum(itertools.repeat(1, turns))
 
@@ -129,12 +129,12 @@ def make_busy_body():
 def time_loop(body, times, bars=(), share=0):
     """Return the seconds of a loop; ``share`` of the bars move in each turn."""
     moving = itertools.cycle(bars)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in track(range(times), display=False) if bars else range(times):
         body()
         for bar in itertools.islice(moving, share):
             bar.advance()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def sender_cpu_clock():
@@ -166,11 +166,11 @@ def measure_beside(ids, times):
 
 def measure_requests(url):
     environ = {**os.environ, "PROGRESSBAR_URL": url, "PROGRESSBAR_API_KEY": ADMIN_KEY}
-    made = subprocess.check_output([sys.executable, "-c", ADVANCING_PROGRAM], env=environ, text=True)
+    output = subprocess.check_output([sys.executable, "-c", ADVANCING_PROGRAM], env=environ, text=True)
     with ProgressBar(url, ADMIN_KEY) as pb:
         item = pb.get("advanced")
     print(
-        f"\n20,000 advance() and the end of the program: {int(made)} requests; "
+        f"\n20,000 advance() and the end of the program: {int(output)} requests; "
         f"the server has {item['completed']:,} of {item['total']:,}, {item['status']}."
     )
 

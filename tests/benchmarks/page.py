@@ -1,11 +1,10 @@
-"""What a tick costs the page: 2,000 items on the board, 200 of which change twice a second.
+"""The cost of a tick for the page: 2,000 items on the board, and 200 of them change twice a second.
 
-A frame at 60 a second has 16.7 ms; what the script takes of it a tick is to stay below 16. The first table is the
-script alone, told changes as the stream tells them, from the first one on and with what is collected as garbage. It is
-the time of the page's own thread, which does not count while others have the core. The peer is what a page without
-keyed updates would do: make all rows anew. The second table is a real server's real ticks, by Chromium's own accounts:
-script, style and layout, what is painted included. The third is what the page holds while that goes on, for ten
-minutes (``--quick``: as many changes as fit into some seconds).
+A frame at 60 Hz has 16.7 ms, and a tick's script has to stay below 16 ms. The first table is the script alone with the
+events of a stream, from the first one on, with garbage collection. It is the CPU time of the page's own thread. The
+peer renders all rows again, as a page without keyed updates does. The second table has the ticks of a real server, by
+Chromium's own metrics: script, style, layout and paint. The third one has the memory of the page during ten minutes
+(``--quick``: a few seconds).
 
     python tests/benchmarks/page.py [--quick]
 """
@@ -101,14 +100,14 @@ def measure_script(page, ticks):
         page.get_by_label("Order").select_option(look)
         rows.append([f"keyed, {name}", *summarize(time_ticks(page, TICK_SCRIPT, [CHANGES_PER_TICK, ticks, look]))])
     page.get_by_label("Order").select_option("")
-    rows.append(["peer: all rows anew", *summarize(time_ticks(page, REBUILD_SCRIPT, min(ticks, 10)))])
+    rows.append(["peer: all rows again", *summarize(time_ticks(page, REBUILD_SCRIPT, min(ticks, 10)))])
     harness.print_table(
         f"script of a tick, ms: {CHANGES_PER_TICK} changes of {ITEM_COUNT} items", ["", "median", "99th", "most"], rows
     )
 
 
 def time_ticks(page, script, argument):
-    """Return the milliseconds of its thread that the page had for each tick of a script."""
+    """Return the milliseconds of the page's thread for each tick of a script."""
     browser = page.context.browser
     browser.start_tracing(page=page, categories=["blink.user_timing"])
     page.evaluate(script, argument)
@@ -152,7 +151,7 @@ def measure_server(page, cdp, http, ticks, *, at_once):
          f"{one['JSEventListeners']:.0f}"]
         for n, one in enumerate(held)
     ]  # fmt: skip
-    # The first ticks fill what is kept of each row: its latest rates, and the line that shows them.
+    # The first ticks fill the caches of each row: its latest rates, and their curve.
     grown = held[-1]["JSHeapUsedSize"] / held[2]["JSHeapUsedSize"]
     harness.print_table("what the page holds", ["", "heap, MB", "nodes", "listeners"], rows)
     print(f"heap at the end by that after two fifths: {grown:.3f}")

@@ -1,8 +1,8 @@
-"""How fast things flow through ``pipe``: ``python tests/benchmarks/pipe.py [--quick]``.
+"""The throughput of ``pipe``: ``python tests/benchmarks/pipe.py [--quick]``.
 
-A producer, what is measured, and a consumer that throws all away, as a shell would start them: the time from the start
-of the three to their end, with the start of an interpreter in it. The peers are ``cat``, which counts nothing, and
-``python -m tqdm``, which counts the same. No server is configured and there is no terminal.
+A shell's pipeline of a producer, the measured command, and a consumer that discards its input: the time from its start
+to its end, with the start of an interpreter. The peers are ``cat``, which counts nothing, and ``python -m tqdm``, which
+counts the same. There is no server and no terminal.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main():
         titles = {"bytes": f"{gib >> 20} MiB of bytes", "lines": f"{lines:,} lines of 7 bytes"}
         for name, commands in PIPE_CASES.items():
             contenders = {
-                title: lambda command=command: time_pipeline(data[name], command, environ)  # noqa: B023 - called in this round
+                title: lambda command=command: time_pipeline(data[name], command, environ)  # noqa: B023 - called in this iteration
                 for title, command in commands.items()
             }
             took = run_rounds(contenders, 1 if quick else 5)

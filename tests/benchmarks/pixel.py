@@ -1,9 +1,8 @@
 """From a tracked loop to the pixel: ``python tests/benchmarks/pixel.py [--quick]``.
 
-Loops run in a process of their own, and note when they reach each number. A Chromium shows the board, and notes at each
-frame which numbers it shows. What a number took is the time from the one to the other, on the one clock of this
-machine; it is to be within the loop's interval and 0.7 s more for all but one in a hundred. The peer is the page where
-the stream is held back, and the list is asked for instead.
+Loops in a process of their own record the instant of each number. A Chromium with the board records the numbers of each
+frame. The delay of a number is the difference, on the machine's clock. 99 of 100 delays have to be within the loop's
+interval and 0.7 s. The peer is the page without a stream, which polls the list.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ with ProgressBar(url, key) as client:
 print(json.dumps([DEFAULT_INTERVAL, reached]))
 """
 
-# A frame is seen when it is painted: after the call that comes before it.
+# A timeout that an animation callback sets runs after the frame is painted.
 WATCH_SCRIPT = """() => {
     window.seen = {};
     const board = document.getElementById("board");
@@ -85,7 +84,7 @@ def main():
 
 
 def measure_delays(browser, url, loops, seconds, *, held):
-    """Return what each number took, and the interval of the loops."""
+    """Return the delay of each number, and the interval of the loops."""
     context = browser.new_context(viewport={"width": 1600, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     if held:
@@ -98,15 +97,15 @@ def measure_delays(browser, url, loops, seconds, *, held):
     page.evaluate(WATCH_SCRIPT)
     command = [sys.executable, "-c", LOOPS_PROGRAM, url, harness.ADMIN_KEY, str(loops), str(seconds)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        said, _ = running.communicate("go\n", timeout=seconds + 60)
-    interval, reached = json.loads(said)
+        output, _ = running.communicate("go\n", timeout=seconds + 60)
+    interval, reached = json.loads(output)
     seen = page.evaluate("window.seen")
     context.close()
     took = []
     for name, times in reached.items():
         shown = iter(seen[name])
         count, at = next(shown)
-        # What was reached when the loop ended may have been shown as ended, and taken off the board.
+        # The last numbers may be missing: the board drops an item that has ended.
         for number, time in enumerate(times):
             while count < number and (following := next(shown, None)) is not None:
                 count, at = following

@@ -2,16 +2,15 @@
 
 With 1, 2 and 4 servers on one database, each a real ``progressbar-tracker serve`` in a process of its own:
 
-* *seen*: 500 updates a second in batches, spread over the servers; how long it takes until an update that was sent to
-  the last server is read from the stream of the first, in milliseconds. It is the way through the database.
-* *updates*: as many patches as are taken, in batches of 200 over two connections to each server, of 10,000 items one
-  after another; *rows* are the states that reach the database meanwhile, of each item at most four a second: the growth
-  of its revision.
-* *create*: items made one by one over 16 connections to each server, answered after the commit.
+* *seen*: milliseconds from an update at the last server to its event on the stream of the first one, through the
+  database, at 500 updates a second in batches, spread over the servers.
+* *updates*: patches a second in batches of 200, over two connections to each server, in turn of 10,000 items; *rows* is
+  the growth of the database's revision meanwhile: at most four states an item and second.
+* *create*: items created one by one over 16 connections to each server, with a response after the commit.
 
-PostgreSQL is one that this script starts in a folder for temporary files, with its durability as it comes, or the one
-that ``PROGRESSBAR_TEST_POSTGRES_URL`` names. Servers, database and load share the machine's cores: with two of them,
-more servers add no speed here, and what is told is what it costs that there are several.
+The script starts a PostgreSQL with default durability in a temporary folder, or uses the one of
+``PROGRESSBAR_TEST_POSTGRES_URL``. Servers, database and load share the machine's cores. So on two cores, more servers
+add no speed: the figures show the overhead of several servers.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ import httpx
 import psycopg
 import uvloop
 from harness import ADMIN_KEY, parse_options, print_table, run_server
-from requests import Load, item, request
+from requests import Load, encode_request, make_item
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.postgres import EXTERNAL_URL, Cluster, ExternalCluster, create_database, drop_database
 
-ITEM_COUNT = 10_000  # of each server's writers
+ITEM_COUNT = 10_000  # items of each server's writers
 BATCH_SIZE = 200
 WRITES_PER_SECOND = 500
 
@@ -90,18 +89,18 @@ def view(url, marked, delays, ready, done):
 
 
 def make_patches(ids):
-    """Return batches that go through all items, twice, so that each patch is a change."""
+    """Return batches for two rounds over all items, so that each patch is a change."""
     for n in (1, 2):
         for start in range(0, len(ids), BATCH_SIZE):
             ops = [
                 {"op": "patch", "id": one, "completed": n, "description": f"{n} done"}
                 for one in ids[start : start + BATCH_SIZE]
             ]
-            yield request("POST", "/api/v1/items:batch", {"ops": ops})
+            yield encode_request("POST", "/api/v1/items:batch", {"ops": ops})
 
 
 def measure_delays(urls, ids, seconds):
-    """Return the delays from the last server's writers to the first one's viewer."""
+    """Return the delays from the last server's writers to the first server's viewer."""
     delays, ready, done = [], threading.Event(), threading.Event()
     marked = ids[urls[-1]][0]
     threads = [threading.Thread(target=view, args=(urls[0], marked, delays, ready, done))]
@@ -119,7 +118,7 @@ def measure_delays(urls, ids, seconds):
 
 
 def measure_throughput(urls, requests, connections, seconds):
-    """Return the answers a second of all servers at once."""
+    """Return the responses a second of all servers together."""
 
     async def run():
         loads = [Load(requests(url)).run(url, connections, seconds) for url in urls]
@@ -142,16 +141,12 @@ def measure(cluster, number, seconds):
                 make_items(url, ids[url])
             delays = measure_delays(urls, ids, seconds * 2)
             rounds = {url: list(make_patches(ids[url])) for url in urls}
-            rev, begun = get_revision(database), time.monotonic()
+            rev, started = get_revision(database), time.monotonic()
             rate = measure_throughput(urls, lambda url: itertools.cycle(rounds[url]), 2, seconds) * BATCH_SIZE
-            rows = (get_revision(database) - rev) / (time.monotonic() - begun)
-            names = itertools.count()
-            created = measure_throughput(
-                urls,
-                lambda _: (request("POST", "/progress", item(f"new {next(names)}")) for _ in itertools.repeat(None)),
-                16,
-                seconds,
-            )
+            rows = (get_revision(database) - rev) / (time.monotonic() - started)
+
+            creates = (encode_request("POST", "/progress", make_item(f"new {n}")) for n in itertools.count())
+            created = measure_throughput(urls, lambda _: creates, 16, seconds)
             cuts = statistics.quantiles(delays, n=100) if len(delays) > 1 else [float("nan")] * 99
             return [
                 f"{number}", f"{cuts[49] * 1000:.0f}", f"{cuts[98] * 1000:.0f}", f"{rate:,.0f}", f"{rows:,.0f}",

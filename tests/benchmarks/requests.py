@@ -1,21 +1,21 @@
-"""What a server does a second: ``python tests/benchmarks/requests.py [--quick] [--rounds N] [--progressista PYTHON]``.
+"""Requests a second: ``python tests/benchmarks/requests.py [--quick] [--rounds N] [--progressista PYTHON]``.
 
 * ``PUT /progress`` of one existing item, over 32 connections and over one, kept alive.
 * ``POST /api/v1/items:batch`` with 200 patches, over 4 connections, in items a second.
-* ``POST /progress`` of new items, over 64 connections: each is on disk before it is answered.
+* ``POST /progress`` of new items, over 64 connections: each is on disk before its response.
 
-The server is a real ``progressbar-tracker serve`` in a process of its own, with its database in the folder for
-temporary files; the load comes from this process, over bare sockets and with requests built beforehand, so that it
-measures the server and not a client. Every answer has to be a success.
+The server is a real ``progressbar-tracker serve`` in a process of its own, with its database in a temporary folder.
+This process makes the load, over bare sockets and with prepared requests, so that it measures the server and not a
+client. Every response has to be a success.
 
-The peer is a bare Starlette application on uvicorn (httptools, uvloop) in its own process: it reads the body of a
-``PUT`` and answers two words, without keys, rules and storage. Each measure is taken of both over as many connections,
-in turns of a second, all of them in every round; the best of each is kept. For a machine that is shared with others is
-an idle one in some seconds only. The load takes a core for itself, and what else runs on the machine shows.
+The peer is a bare Starlette application on uvicorn (httptools, uvloop) in its own process. It reads the body of a
+``PUT`` and answers two words, without keys, rules and storage. Each round measures both for a second, over the same
+number of connections. The best of each is kept, because a shared machine is idle only in some seconds. The load takes a
+core.
 
-With ``--progressista``, the interpreter of an environment in which ``progressista`` is installed, the ``PUT`` of one
-item is set against its ``POST`` as well: with its storage on, a thousand tasks, nobody watching, and on the same
-uvicorn, httptools and uvloop, if they are there.
+``--progressista`` names an interpreter with the package ``progressista``. Then the ``PUT`` of one item is also compared
+with its ``POST``: with its storage, a thousand tasks and no viewers, on uvicorn with httptools and uvloop if it has
+them.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def encode_request(method, path, document):
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next request when the answer to the last is complete."""
+    """Sends the next request when the previous response is complete."""
 
     def __init__(self, load):
         self.load = load
         self.data = b""
-        self.response_size = 0  # bytes of the answer that is under way, once its head has come
+        self.response_size = 0  # bytes of the current response, known after its head
 
     def connection_made(self, transport):
         self.transport = transport
@@ -119,22 +119,22 @@ class Load:
         self.answered = self.open = 0
         self.running = True
 
-    def record_failure(self, what):
+    def record_failure(self, response):
         if not self.done.done():
-            self.done.set_exception(SystemExit(f"not a success: {what!r}"))
+            self.done.set_exception(SystemExit(f"not a success: {response!r}"))
 
     async def run(self, url, connections, seconds):
-        """Return the answers a second."""
+        """Return the responses a second."""
         loop = asyncio.get_running_loop()
         self.done = loop.create_future()
         address = urlsplit(url)
         self.open = connections
         for _ in range(connections):
             await loop.create_connection(lambda: Connection(self), address.hostname, address.port)
-        before, begun = self.answered, time.perf_counter()
+        before, started = self.answered, time.perf_counter()
         # A failure ends the wait early and is raised.
         await asyncio.wait([self.done], timeout=seconds)
-        rate = (self.answered - before) / (time.perf_counter() - begun)
+        rate = (self.answered - before) / (time.perf_counter() - started)
         self.running = False
         await asyncio.wait_for(self.done, 30)
         return rate
@@ -150,7 +150,7 @@ def make_item(item_id, value=0.5):
 
 
 def make_batches(ids, size):
-    """Make every patch a new one: an item that does not change costs less."""
+    """Yield patches that all differ, because an unchanged item is cheaper."""
     for n in itertools.count(1):
         ops = [{"op": "patch", "id": item_id, "completed": n, "description": f"{n} done"} for item_id in ids[:size]]
         yield encode_request("POST", "/api/v1/items:batch", {"ops": ops})
@@ -163,7 +163,7 @@ def get_document(url, path):
 
 
 def compare_with_progressista(python, url, puts, number, seconds):
-    """Compare an update here with one there."""
+    """Compare an update of this server with one of progressista."""
     tasks = [
         encode_request("POST", "/progress", {"task_id": f"task {n}", "desc": "Encoding Video", "total": 1000, "n": n})
         for n in range(1000)
@@ -174,7 +174,7 @@ def compare_with_progressista(python, url, puts, number, seconds):
     ):
         load = itertools.cycle(tasks)
         if number > 1:
-            measure(match[1], load, 8, 15.0)  # until the thousand are there
+            measure(match[1], load, 8, 15.0)  # until the thousand tasks exist
         took = run_rounds(
             {
                 "ours": lambda: measure(url, puts, 32, seconds),
@@ -198,8 +198,8 @@ def main():
         parser.add_argument("--progressista", help="a Python that has the package progressista")
         parser.add_argument("--rounds", type=int, default=24, help="more of them find more idle seconds")
 
-    found = parse_options(__doc__, more)
-    number, seconds = (1, 0.5) if found.quick else (found.rounds, 1.0)
+    options = parse_options(__doc__, more)
+    number, seconds = (1, 0.5) if options.quick else (options.rounds, 1.0)
     names = itertools.count()
     puts = itertools.cycle([encode_request("PUT", "/progress", make_item("one", n / 100)) for n in range(1, 99)])
     creates = (encode_request("POST", "/progress", make_item(f"new {n}")) for n in names)
@@ -229,8 +229,8 @@ def main():
             ours, theirs = took["ours", name] * each, took["peer", name]
             rows.append([name, f"{ours:,.0f}", f"{theirs:,.0f}", format_ratio(ours, theirs)])
         print_table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
-        if found.progressista:
-            compare_with_progressista(found.progressista, url, puts, number, seconds)
+        if options.progressista:
+            compare_with_progressista(options.progressista, url, puts, number, seconds)
         else:
             print("\nprogressista was not measured: --progressista names a Python that has it.")
         listed = get_document(url, "/progress")

@@ -1,12 +1,12 @@
-"""What an operation costs as a server fills up: ``python tests/benchmarks/scale.py [--quick] [--runs N]``.
+"""The cost of an operation by the size of the server: ``python tests/benchmarks/scale.py [--quick] [--runs N]``.
 
-* The same operations on servers with 1,000, 10,000 and 100,000 items: what grows from column to column is the cost of
-  what is there, and not of what is done. Beside them the resident memory of an item, and the time to be ready.
-* A server with 100,000 items and a history of 5,000,000 runs (``--runs``): its start, pages of the history by every
-  filter, and how long a durable create takes at the most while runs that are too old are forgotten.
+* The same operations on servers with 1,000, 10,000 and 100,000 items: growth from column to column is the cost of the
+  stored items, not of the operation. Also the resident memory of an item, and the time until the server is ready.
+* A server with 100,000 items and a history of 5,000,000 runs (``--runs``): its start, pages of the history by each
+  filter, and the longest durable create during the expiry of old runs.
 
-The servers are real ones, each in a process of its own; their databases are filled beforehand, by SQL. Requests go over
-one kept connection, one after another; of each kind the median is shown. CPU is the server process's own.
+The servers are real ones in processes of their own, with databases that SQL has filled. Requests use one connection,
+one at a time, and the table shows the median of each kind. CPU is that of the server process.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def make_item(n, now):
 
 
 def make_database(path, items, runs, old):
-    """Make a database with items, and with runs of the history, of which the first ``old`` are to be forgotten."""
+    """Make a database with items, and with runs of the history; the first ``old`` runs have expired."""
     database = connect(path)
     now = time.time()
-    # Nothing of value is lost here, and a journal of gigabytes would take as long again.
+    # The data is worthless, and a journal of gigabytes would double the time.
     database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
     database.execute("PRAGMA cache_size = -500000")
@@ -97,11 +97,11 @@ def make_database(path, items, runs, old):
     database.execute("PRAGMA journal_mode = WAL")
     database.close()
     with path.open("rb") as file:
-        os.fsync(file.fileno())  # or the server's first checkpoint would wait for all of it
+        os.fsync(file.fileno())  # otherwise the server's first checkpoint waits for all of it
 
 
 class ServerProcess:
-    """A ``serve`` on a database that is there already."""
+    """A ``serve`` process on an existing database."""
 
     def __init__(self, database):
         environ = {
@@ -112,7 +112,7 @@ class ServerProcess:
             "PROGRESSBAR_MAX_ITEMS": "100000000",
         }
         command = [sys.executable, "-m", "progressbar_tracker", "serve", "--port", "0", "--no-local-key"]
-        begun = time.perf_counter()
+        started = time.perf_counter()
         self.process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             if match := re.match(r"Serving on http://(\S+):(\d+) ", line):
@@ -122,7 +122,7 @@ class ServerProcess:
         self.connection = http.client.HTTPConnection(match[1], int(match[2]), timeout=60)
         self.address = match[1], int(match[2])
         self.request("GET", "/readyz")
-        self.started = time.perf_counter() - begun
+        self.started = time.perf_counter() - started
 
     def request(self, method, path, document=None, headers=()):
         body = None if document is None else json.dumps(document)
@@ -134,34 +134,34 @@ class ServerProcess:
         return answer, content
 
     def time_request(self, method, path, document=None, headers=()):
-        """Return the seconds that a request takes."""
-        begun = time.perf_counter()
+        """Return the seconds of a request."""
+        started = time.perf_counter()
         self.request(method, path, document, headers)
-        return time.perf_counter() - begun
+        return time.perf_counter() - started
 
     def measure_median(self, calls):
-        """Return the median of the milliseconds of calls, each the arguments of a request."""
+        """Return the median milliseconds of requests; each call is the arguments of one."""
         return 1000 * statistics.median(self.time_request(*call) for call in calls)
 
     def cpu_seconds(self):
-        """Return the CPU seconds that the process has used."""
+        """Return the CPU seconds of the process."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_bytes(self):
-        """Return the bytes of the process that are in memory."""
+        """Return the resident bytes of the process."""
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) * 1024
 
     def measure_busy(self, seconds, work=lambda: time.sleep(0.05)):
-        """Return the milliseconds of CPU a second, while ``work`` is done over and over."""
-        begun, before = time.perf_counter(), self.cpu_seconds()
-        while time.perf_counter() - begun < seconds:
+        """Return the milliseconds of CPU a second while ``work`` is repeated."""
+        started, before = time.perf_counter(), self.cpu_seconds()
+        while time.perf_counter() - started < seconds:
             work()
-        return 1000 * (self.cpu_seconds() - before) / (time.perf_counter() - begun)
+        return 1000 * (self.cpu_seconds() - before) / (time.perf_counter() - started)
 
     @contextlib.contextmanager
     def open_stream(self):
-        """Have a viewer of everything on the live stream."""
+        """Connect a viewer to the stream of all items."""
         viewer = http.client.HTTPConnection(*self.address, timeout=60)
         viewer.request("GET", "/api/v1/events", headers=REQUEST_HEADERS)
         stream = viewer.getresponse()
@@ -188,7 +188,7 @@ class ServerProcess:
 
 
 def measure_growth(folder, size, empty, quick):
-    """Return the figures of a server with so many items."""
+    """Return the figures of a server with a number of items."""
     database = folder / f"{size}.db"
     make_database(database, size, 0, 0)
     server, number, seconds = ServerProcess(database), 20 if quick else 200, 0.6 if quick else 5.0
@@ -243,23 +243,23 @@ def measure_history(folder, items, runs, quick):
     """Return the figures of a server with a long history."""
     database = folder / "history.db"
     old = runs // 1000
-    begun = time.perf_counter()
+    started = time.perf_counter()
     make_database(database, items, runs, old)
-    print(f"\nMade a history of {runs:,} runs in {time.perf_counter() - begun:.0f} s, {database_size(database)}.")
+    print(f"\nMade a history of {runs:,} runs in {time.perf_counter() - started:.0f} s, {database_size(database)}.")
     server, number = ServerProcess(database), 3 if quick else 15
-    rows = [["ready, with so many items", f"{server.started:.2f} s"]]
+    rows = [["seconds until ready", f"{server.started:.2f} s"]]
     try:
-        # What is too old is forgotten from the first half second on: what do others feel of it?
+        # Expired runs are deleted from the first half second on: measure the delay of other requests.
         waits, names = [], itertools.count()
         reader = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         while reader.execute("SELECT min(n) FROM history").fetchone()[0] <= old:
-            if time.perf_counter() - begun > (5 if quick else 120):
+            if time.perf_counter() - started > (5 if quick else 120):
                 break
             for _ in range(10):
                 body = {"id": f"new {next(names)}", "title": "t", "description": "d", "value": 0, "weight": 0}
                 waits.append(1000 * server.time_request("POST", "/progress", body))
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         left = reader.execute("SELECT count(*) FROM history WHERE n <= ?", (old,)).fetchone()[0]
         kept = reader.execute("SELECT count(*) FROM samples WHERE run_id LIKE 'run-%'").fetchone()[0]
         reader.close()

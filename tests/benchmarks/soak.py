@@ -1,10 +1,10 @@
-"""Whether a server and a tracked program stay as they are: ``python tests/benchmarks/soak.py [--minutes 30] [--quick]``
+"""Resource leaks of a server and a tracked program: ``python tests/benchmarks/soak.py [--minutes 30] [--quick]``.
 
-A server in a process of its own, under a steady load: updates in batches, items that come, end and go, viewers of the
-stream that come and go, pages, the history, keys and shares that are made and revoked. Beside it a tracked program
-that begins and ends bars all the time. Looked at are the resident memory, the open files and the threads of both. The
-verdict is drawn from the last half, when caches and the ring of the stream are full: the growth by the slope of a line
-through it. It is not a matter of speed, so there is no peer; the exit code is 1 if something grows.
+A server process has a steady load: updates in batches, short items, viewers that connect and disconnect, pages, the
+history, and keys and shares that are made and revoked. A tracked program starts and ends bars all the time. The table
+has the resident memory, open files and threads of both. The verdict is the slope of a line through the last half, when
+caches and the ring of the stream are full. Speed is not measured, so there is no peer. The exit code is 1 if a figure
+grows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ITEM_COUNT = 100
 VIEWER_COUNT = 10
 PAGE_PATHS = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1/history", "healthz", "progress")
 
-# Growth beyond which it is called a leak: a part of the memory, and whole files and threads, over what was looked at.
+# Growth that counts as a leak, over the last half: a fraction of the memory; a number of files and of threads.
 MAX_GROWTH = 0.03
 MAX_GROWTH_MB = 1.0
 
@@ -72,13 +72,13 @@ def sample_process(pid):
 
 
 class Load:
-    """All that happens to the server; ``done`` ends it."""
+    """The clients of the server, until ``done`` is set."""
 
     def __init__(self, url):
         self.url = url
         self.done = threading.Event()
         self.requests = 0
-        self.failed = []
+        self.failures = []
         with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}) as http:
             put = [{"op": "put", "id": f"item-{k}", "run_id": "r", "total": 10**9} for k in range(ITEM_COUNT)]
             self._batch(http, put)
@@ -99,7 +99,7 @@ class Load:
             try:
                 work(http)
             except Exception as error:
-                self.failed.append(f"{work.__name__}: {error!r}")
+                self.failures.append(f"{work.__name__}: {error!r}")
 
     def _every(self, seconds):
         at = time.monotonic()
@@ -114,13 +114,13 @@ class Load:
         self.requests += 1
 
     def _update(self, http):
-        """200 updates a second."""
+        """Send 200 updates a second."""
         for n in self._every(0.1):
             some = [(n * 20 + k) % ITEM_COUNT for k in range(20)]
             self._batch(http, [{"op": "patch", "id": f"item-{k}", "seq": n, "completed": n} for k in some])
 
     def _begin_and_end(self, http):
-        """Ten items a second begin, of which some fail and stay for a while; all go after ten seconds."""
+        """Start ten items a second, let some fail, and delete each after ten seconds."""
         for n in self._every(0.5):
             ops = [{"op": "put", "id": f"short-{n}-{k}", "total": 10, "completed": 1} for k in range(5)]
             ops += [{"op": "patch", "id": f"short-{n - 10}-{k}", "status": "failed"} for k in range(2) if n >= 10]
@@ -148,7 +148,7 @@ class Load:
         asyncio.run(all_of_them())
 
     async def _viewer(self, choose):
-        """Come, stay for a while, go; again and again."""
+        """Connect for half a second to ten seconds, repeatedly."""
         host, port = urlsplit(self.url).hostname, urlsplit(self.url).port
         request = f"GET /api/v1/events HTTP/1.1\r\nHost: {host}\r\nX-API-KEY: {ADMIN_KEY}\r\n\r\n".encode()
         while not self.done.is_set():
@@ -165,7 +165,7 @@ class Load:
 
 
 def fit_slope(points):
-    """Return by how much a line through the points (when, how much) rises from the first to the last."""
+    """Return the rise of a line through points (time, value) from the first to the last."""
     middle_x, middle_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     across = sum((x - middle_x) ** 2 for x, _ in points)
     rise = sum((x - middle_x) * (y - middle_y) for x, y in points) / across if across else 0.0
@@ -173,7 +173,7 @@ def fit_slope(points):
 
 
 def print_row(cells):
-    """Print a row now: half an hour is long to see nothing."""
+    """Print a row and flush it, so that half an hour shows progress."""
     print("  ".join(cell.rjust(len(head)) for cell, head in zip(cells, TABLE_HEADS, strict=True)), flush=True)
 
 
@@ -181,12 +181,12 @@ def main():
     def more(parser):
         parser.add_argument("--minutes", type=float, default=30.0)
 
-    given = parse_options(__doc__, more)
-    seconds = 10.0 if given.quick else given.minutes * 60
+    options = parse_options(__doc__, more)
+    seconds = 10.0 if options.quick else options.minutes * 60
     every = max(seconds / 30, 0.5)
-    seen = {"server": [], "program": []}
+    samples = {"server": [], "program": []}
     print_row(TABLE_HEADS)
-    # Public, so that pages are shown without a browser's session.
+    # Public reading, so that pages need no session.
     with run_server(PROGRESSBAR_PUBLIC_READ="1") as url:
         server = server_pid()
         load = Load(url)
@@ -197,46 +197,46 @@ def main():
         )
         try:
             program.stdout.readline()
-            begun, cpu, requests = time.monotonic(), cpu_seconds(server), load.requests
+            started, cpu, requests = time.monotonic(), cpu_seconds(server), load.requests
             for n in itertools.count(1):
-                time.sleep(max(begun + n * every - time.monotonic(), 0))
-                now = time.monotonic() - begun
+                time.sleep(max(started + n * every - time.monotonic(), 0))
+                now = time.monotonic() - started
                 for name, pid in (("server", server), ("program", program.pid)):
-                    seen[name].append((now, sample_process(pid)))
+                    samples[name].append((now, sample_process(pid)))
                 used, cpu = (cpu_seconds(server) - cpu) / every, cpu_seconds(server)
                 rate, requests = (load.requests - requests) / every, load.requests
-                told = [
-                    f"{memory:.1f} {files} {threads}" for memory, files, threads in (seen[who][-1][1] for who in seen)
+                cells = [
+                    f"{memory:.1f} {files} {threads}" for memory, files, threads in (s[-1][1] for s in samples.values())
                 ]
-                print_row([f"{now / 60:.1f}", *" ".join(told).split(), f"{rate:.0f}", f"{used:.0%}"])
-                if load.failed or program.poll() is not None or now >= seconds:
+                print_row([f"{now / 60:.1f}", *" ".join(cells).split(), f"{rate:.0f}", f"{used:.0%}"])
+                if load.failures or program.poll() is not None or now >= seconds:
                     break
         finally:
             program.kill()
             program.communicate()
             load.close()
-    sys.exit(print_verdict(seen, load.failed, quick=given.quick))
+    sys.exit(print_verdict(samples, load.failures, quick=options.quick))
 
 
-def print_verdict(seen, failed, *, quick):
-    """Print what grows, and return the exit code."""
+def print_verdict(samples, failures, *, quick):
+    """Print the slope of each figure, and return the exit code."""
     grows = False
     rows = []
-    for who, points in seen.items():
+    for process, points in samples.items():
         settled = points[len(points) // 2 :]
-        for what, most in (
+        for figure, allowed in (
             ("memory", MAX_GROWTH * settled[0][1].memory),
             ("files", MAX_GROWTH_MB),
             ("threads", MAX_GROWTH_MB),
         ):
-            grown = fit_slope([(at, getattr(one, what)) for at, one in settled])
-            grows = grows or grown > most
-            word = "too short to tell" if quick else "grows" if grown > most else "steady"
-            rows.append([f"{who}, {what}", f"{grown:+.2f}", f"{most:.2f}", word])
-    print_table("over the last half", ["what", "slope", "allowed", "verdict"], rows)
-    for text in failed:
+            slope = fit_slope([(at, getattr(sample, figure)) for at, sample in settled])
+            grows = grows or slope > allowed
+            verdict = "too short" if quick else "grows" if slope > allowed else "steady"
+            rows.append([f"{process}, {figure}", f"{slope:+.2f}", f"{allowed:.2f}", verdict])
+    print_table("over the last half", ["figure", "slope", "allowed", "verdict"], rows)
+    for text in failures:
         print(f"the load failed: {text}")
-    return 1 if failed or (grows and not quick) else 0
+    return 1 if failures or (grows and not quick) else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What viewers of the stream cost: ``python tests/benchmarks/viewers.py [--quick]``.
+"""The cost of viewers of the stream: ``python tests/benchmarks/viewers.py [--quick]``.
 
-1,000 streams on one server, beside 500 updates a second of 50 items. Told are the server's share of a core and its
-memory, and how long an update takes from the writer to a viewer; of the viewers one in fifty reads what it gets, the
-others only take it. The peer is the server itself, with the same updates and nobody looking.
+1,000 streams on one server with 500 updates a second of 50 items. The figures are the server's share of a core, its
+memory, and the delay from the writer to a viewer. One viewer in fifty parses the stream, the others only receive it.
+The peer is the same server with the same updates and no viewers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def server_pid():
-    """Return the process that serves: the only child of this one."""
+    """Return the process id of the server, the only child of this process."""
     (pid,) = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     return int(pid)
 
@@ -40,7 +40,7 @@ def resident_bytes(pid):
 
 
 def send_updates(url, done):
-    """Send ``RATE`` updates a second, ten batches of them, each with the instant at which it was made."""
+    """Send ``UPDATES_PER_SECOND`` updates a second in ten batches, each update with its instant."""
     with httpx.Client(base_url=url, headers={"X-API-KEY": ADMIN_KEY}, timeout=10) as client:
         put = [{"op": "put", "id": f"item-{n}", "run_id": "r", "total": 10**9} for n in range(ITEM_COUNT)]
         client.post("/api/v1/items:batch", json={"ops": put}).raise_for_status()
@@ -58,7 +58,7 @@ def send_updates(url, done):
 
 
 async def follow_stream(url, reads, delays, opened, done):
-    """Be one viewer."""
+    """Follow the stream as one viewer."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     reader, writer = await asyncio.open_connection(host, port)
     try:
@@ -91,14 +91,14 @@ async def measure_viewers(url, pid, viewers, seconds):
     for n in range(viewers):
         tasks.append(asyncio.create_task(follow_stream(url, n % 50 == 0, delays, opened, done)))
         if n % 50 == 49:
-            await asyncio.sleep(0.05)  # as people come, and not as a flood
+            await asyncio.sleep(0.05)  # one after another, not all at once
     for _ in range(viewers):
         await opened.acquire()
     await asyncio.sleep(1)
     delays.clear()
-    cpu, begun = cpu_seconds(pid), time.monotonic()
+    cpu, started = cpu_seconds(pid), time.monotonic()
     await asyncio.sleep(seconds)
-    used = (cpu_seconds(pid) - cpu) / (time.monotonic() - begun)
+    used = (cpu_seconds(pid) - cpu) / (time.monotonic() - started)
     memory = resident_bytes(pid)
     done.set()
     for task in tasks:
