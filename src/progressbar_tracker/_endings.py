@@ -2,7 +2,8 @@
 
 A run ends in one of three ways: it *succeeded*, it was *stopped*, or it *failed*. An exception is a stop if it is a
 request to stop: a cancellation, the end of a generator, or an exit without an error. Every other exception is a
-failure, including ``KeyboardInterrupt`` and an exit with a code. A group is a stop if all of its members are.
+failure, including ``KeyboardInterrupt`` and an exit with a code. An exception group is a stop if each exception in it
+is one.
 
 To support another library, add a line to ``_CANCELLATION_CLASSES`` or ``_EXIT_CLASSES``. No library is imported: a
 class and its subclasses are recognized by the package and the name of the class.

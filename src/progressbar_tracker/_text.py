@@ -89,7 +89,7 @@ def get_script_path() -> str:
 
 
 def clean_detail(value: object) -> str:
-    r"""Return a text of a server for a log: one line of at most 1,000 characters; ``""`` if it is no text.
+    r"""Return a server's text made safe for a log: one line of at most 1,000 characters; ``""`` if it is no text.
 
     >>> clean_detail("a\x1b[2Jb\n"), clean_detail({"a": 1})
     ('a [2Jb ', '')

@@ -80,7 +80,7 @@ def is_local(host: str) -> bool:
 
 
 def _read_variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return value and name of each variable that is set, by scheme or ``no``. Lower case has priority."""
+    """Map each scheme, and ``no``, to the value and name of its variable. Lower case has priority."""
     variables: dict[str, tuple[str, str]] = {}
     cgi = "REQUEST_METHOD" in environ
     for name, value in sorted(environ.items()):  # upper case sorts first and is replaced

@@ -112,7 +112,7 @@ class Relay:
                     keyboard.update(selector)
             if keyboard is not None:
                 keyboard.release(selector)
-        # A process that still writes gets an error, as if the stream itself were closed.
+        # A leftover process that still writes now gets EPIPE or EIO.
         self._is_terminal = False
         os.close(self._source)
 

@@ -48,7 +48,7 @@ class Record:
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether the run has no record any more, or another one."""
+        """Whether the run has dropped this record or replaced it by a newer one."""
         return self.source.record is not self
 
 

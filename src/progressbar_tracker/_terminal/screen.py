@@ -131,7 +131,7 @@ class Screen:
         """Show these lines. Return whether the stream accepted them; if not, call again later.
 
         Raises:
-            BaseException: The stream raised it.
+            BaseException: Any exception of the stream's ``write``.
         """
         lines = [self._replace_unencodable(line) for line in lines]
         text = render_frame(self._shown_lines, [self._replace_unencodable(final) for final in self._final_lines], lines)

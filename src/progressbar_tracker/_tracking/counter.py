@@ -135,12 +135,14 @@ class Counter:
             lock.release()
 
     def is_at(self, position: Number) -> bool:
-        """Return whether the position is certainly ``position``. Takes no lock, which would double the cost.
+        """Return True only if the position equals ``position``; False may also mean unknown.
+
+        No lock is taken: it would double the cost.
 
         For the sender, which checks ten thousand runs a second for movement.
         """
         if self._deltas is not None:
-            return False  # a fold in progress has them in neither place
+            return False  # during a fold, a popped delta is neither in the deltas nor in the base
         now, units = self._base, self.unit_iterator
         if units is not None:
             now += _MAX_STEPS - units.__length_hint__()

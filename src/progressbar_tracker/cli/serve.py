@@ -86,7 +86,10 @@ def _print_line(text: str) -> None:
 )
 @click.option("--keep", metavar="PERIODS", help="How long ended items stay listed: succeeded=1h,7d (PROGRESSBAR_KEEP).")
 @click.option("--history", metavar="PERIODS", help="How long the history keeps runs (PROGRESSBAR_HISTORY; 90d).")
-@click.option("--give-up", metavar="PERIOD", help="Silence after which a running item stops (PROGRESSBAR_GIVE_UP).")
+@click.option(
+    "--give-up", metavar="PERIOD",
+    help="Silence after which the server stops a running item and removes it (PROGRESSBAR_GIVE_UP).",
+)  # fmt: skip
 @click.option(
     "--credential-age", metavar="PERIOD",
     help="How long keys are accepted while PostgreSQL does not answer (PROGRESSBAR_CREDENTIAL_AGE; 60s).",

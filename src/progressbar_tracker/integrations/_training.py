@@ -244,7 +244,7 @@ def log_errors(hook: Callable[P, None]) -> Callable[P, None]:
 
 
 def wrap_methods(owner: type, *names: str) -> None:
-    """Wrap methods once, so that an exception also fails the fits that started inside the call.
+    """Wrap methods once, so that an exception marks the fits that started in the call as failed.
 
     For libraries that do not pass exceptions to callbacks. Arguments, result and exception of a call are unchanged.
     """

@@ -39,7 +39,7 @@ def read_monotonic() -> float:
 
 
 def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:
-    """Return the monotonic clock of a wall clock; a clock without one is never set and is returned."""
+    """Return ``clock.monotonic``, or the clock itself if it has none, as the fake clocks of tests."""
     monotonic: Callable[[], float] = getattr(clock, "monotonic", clock)
     return monotonic
 

@@ -105,7 +105,7 @@ class ClusterSync:
         """Follow the database from now on, in the running event loop.
 
         Args:
-            notify: Is called when the stored board has changed.
+            notify: Called when the stored board has changed.
             apply_credentials: Receives all credentials after each change, sometimes out of order.
             apply_samples: Receives the runs with samples when this server becomes the leader.
             item_changed: Receives each newly stored item: its previous and its current state.

@@ -150,7 +150,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
         key_id: The public id; it owns items.
         hash: The SHA-256 of the whole key, as hex.
         previous_hash: The hash before the latest rotation, valid until ``previous_until``.
-        group: The group of items that are written without one.
+        group: The group given to an item whose write names no group.
         imported: The key comes from the environment and may have any format.
     """
 

@@ -125,12 +125,12 @@ HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
             " is no TOML: Invalid value (at line 5, column 7)",
         ),
         ('[channels.x]\nsecret = "whsec_"\n', " line 1: channels.x: url or url_file is missing"),
-        (f'[channels.x]\nurl = "{HIDDEN_TEXT}"\n', " line 2: channels.x: url is no address such as "),
+        (f'[channels.x]\nurl = "{HIDDEN_TEXT}"\n', " line 2: channels.x: url is not an address such as "),
         (f'[channels.x]\nurl = "https:///{HIDDEN_TEXT}"\n', " line 2: channels.x: the url of a webhook must be "),
         (f'[channels.x]\nurl = "http://[{HIDDEN_TEXT}"\n', " line 2: channels.x: the url of a webhook must be "),
         ('[channels.x]\nurl = "ntfy://t"\nallow_private = true', " line 3: channels.x: allow_private is for webhooks"),
-        ('[channels."a b"]\nurl = "ntfy://t"\n', " line 1: 'a b' is no name of a channel"),
-        ('[channels.".."]\nurl = "ntfy://t"\n', " line 1: '..' is no name of a channel"),
+        ('[channels."a b"]\nurl = "ntfy://t"\n', " line 1: 'a b' is not a valid channel name"),
+        ('[channels.".."]\nurl = "ntfy://t"\n', " line 1: '..' is not a valid channel name"),
         ("[chanels.x]\n", ": there is 'chanels', and not a table [channels.NAME]"),
         ("channels = 3\n", " line 1: there is 'channels', and not a table [channels.NAME]"),
         ("[channels]\nx = 3\n", " line 2: channels.x: must be a table [channels.x]"),
@@ -156,7 +156,7 @@ def test_missing_secret_file_is_named(channels_path: Path) -> None:
 def test_missing_apprise_error_names_the_package(channels_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = get_error(channels_path, '[channels.x]\nurl = "ntfy://t"\n')
-    assert "it takes apprise: pip install 'progressbar-tracker[notify]'" in message
+    assert "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'" in message
 
 
 def test_changed_channel_file_is_reloaded(channels_path: Path) -> None:

@@ -35,7 +35,7 @@ class Principal(msgspec.Struct, frozen=True):
         id: The id that owns items.
         name: The display name.
         type: The type of key with the same permissions.
-        group: The group of items that are written without one.
+        group: The group given to an item whose write names no group.
     """
 
     id: str

@@ -94,7 +94,7 @@ class KeyAdmin:
             type: ``"read"``, ``"write"`` or ``"admin"``.
             name: The display name.
             expires_at: Seconds since the epoch, or ``None``.
-            group: The group of items that are written without one.
+            group: The group given to an item whose write names no group.
         """
         try:
             created = keys.new_key(type, name, self._now(), expires_at=expires_at, group=group)

@@ -69,7 +69,7 @@ def new_key(
         name: The display name; two keys with the same name are different owners.
         now: The current instant.
         expires_at: The instant at which the key expires, or ``None``.
-        group: The group of items that are written without one.
+        group: The group given to an item whose write names no group.
 
     Raises:
         FieldError: A field breaks a rule.
@@ -188,7 +188,7 @@ class Keyring:
         self._on_event: Callable[[str, KeyRecord], object] | None = None
         self._records: dict[str, KeyRecord] = {}
         self.replace_all(records, rev)
-        self._on_event = on_event  # the initial keys are no events
+        self._on_event = on_event  # set last: the initial keys are not events
 
     def replace_all(self, records: Iterable[KeyRecord], rev: int) -> None:
         """Replace all keys by the stored ones."""

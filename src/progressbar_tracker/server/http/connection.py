@@ -380,7 +380,7 @@ class Connection(HttpToolsProtocol):
         return self._joining_transport.count_unsent() + count_unacknowledged(self.transport.get_extra_info("socket"))
 
     def _check_unread(self, before: int) -> None:
-        """Abort the connection if its client has read nothing since ``before`` bytes were unread."""
+        """Abort the connection if at least ``before`` bytes are still unread, as at the last check."""
         unread = self._count_unread()
         if unread >= before:
             self._registry.budget.dropped += 1

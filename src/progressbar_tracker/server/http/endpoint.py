@@ -58,7 +58,7 @@ SEND_TIMEOUT: Final = 10.0
 """Seconds within which the client of a stream must read a sent chunk."""
 
 ENDING_TIMEOUT: Final = 0.5
-"""Seconds that a stream has to end in good order once its client is no longer authorized."""
+"""Seconds that a stream has to finish cleanly once its client is no longer authorized."""
 
 PAGE_CHARGE_BYTES: Final = 512 * 1024
 """Charge of a page while it is rendered, in addition to its body if that is large."""

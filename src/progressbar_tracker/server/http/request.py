@@ -357,7 +357,7 @@ class Request:
         or the command line may have just ended.
 
         Raises:
-            ProblemError: As :meth:`read` and :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
+            ProblemError: As :meth:`read_body` and :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
         """
         self._body = await self.read_body(BODY_BYTES)
         await self.reauthorize_with_stored()

@@ -43,7 +43,7 @@ class Board(ItemTable):
         items: The items that the store has loaded.
         track_changes: Record changes for readers; another board publishes them if false.
         keep: How long an ended item without a ``ttl`` of its own stays.
-        give_up: Seconds without a sign of life after which a running item leaves, stopped.
+        give_up: Seconds without a sign of life until a running item is stopped and removed.
     """
 
     def __init__(

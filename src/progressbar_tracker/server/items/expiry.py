@@ -31,7 +31,7 @@ class ItemTimers:
     Args:
         items: All items, by id; a due timer looks its item up.
         keep: How long an ended item without a ``ttl`` of its own stays.
-        give_up: Seconds without a sign of life after which a running item is abandoned.
+        give_up: Seconds without a sign of life until a running item is stopped and removed.
 
     Attributes:
         watched_ids: The items with a heartbeat timer.

@@ -26,7 +26,7 @@ _MERGED_FIELDS: Final = (*COPIED_FIELDS, "meta", "own", "status", "ended_at", "v
 
 
 def is_compatible(before: Item | None, stored: Item | None) -> bool:
-    """Return whether a change of ``before`` applies to the stored item: the same run, neither ended nor revived.
+    """Return whether a change made to ``before`` can be merged: both items have the same run and status.
 
     >>> is_compatible(None, None)
     True

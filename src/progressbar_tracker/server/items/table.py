@@ -35,7 +35,7 @@ class ItemTable:
         items: The items that the store has loaded.
         track_changes: Record changes for :meth:`drain_changes`; another board publishes them if false.
         keep: How long an ended item without a ``ttl`` of its own stays.
-        give_up: Seconds without a sign of life after which a running item leaves, stopped.
+        give_up: Seconds without a sign of life until a running item is stopped and removed.
 
     Attributes:
         rev: Grows with every change.
@@ -49,7 +49,7 @@ class ItemTable:
         keep: RetentionPolicy = NO_EXPIRY,
         give_up: float = math.inf,
     ) -> None:
-        self._track_changes = False  # the loaded items are no news
+        self._track_changes = False  # off while loading: readers get loaded items from the snapshot
         self._items: dict[str, Item] = {}
         self._owner_counts: dict[str, int] = {}
         self._timers = ItemTimers(self._items, keep=keep, give_up=give_up)
@@ -152,7 +152,7 @@ class ItemTable:
         self._pending_changes.ended_runs.extend(runs)
 
     def restart_periods(self, now: float) -> None:
-        """Count every period from now on; the items stay as they are stored."""
+        """Restart the timer of every item at ``now``, as after a change of the clock. Items do not change."""
         self._timers.restart(now)
 
     def _next_rev(self) -> int:

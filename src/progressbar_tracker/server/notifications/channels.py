@@ -212,9 +212,8 @@ class _ChannelReader:
         name = self._name
         if not _NAME_PATTERN.fullmatch(name):
             raise ConfigError(
-                f"{self._path}{_line_suffix(self._text, name)}: {format_value(name)} is no name of a channel: "
-                f"letters, digits, '.', "
-                f"'_' and '-', {NOTIFY_LENGTH} at most"
+                f"{self._path}{_line_suffix(self._text, name)}: {format_value(name)} is not a valid channel "
+                f"name: use letters, digits, '.', '_' and '-', at most {NOTIFY_LENGTH}"
             )
         if not isinstance(table, dict):
             raise self._config_error("", f"must be a table [channels.{name}]")
@@ -233,7 +232,9 @@ class _ChannelReader:
                 if field in table:
                     raise self._config_error(field, f"{field} is for webhooks only")
             if importlib.util.find_spec("apprise") is None:
-                raise self._config_error("", "it takes apprise: pip install 'progressbar-tracker[notify]'")
+                raise self._config_error(
+                    "", "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'"
+                )
         on, percents = self._read_events(table)
         return Channel(
             name=name, kind=kind, url=url, secret=key, on=on, percents=percents, groups=self._read_groups(table),
@@ -243,7 +244,7 @@ class _ChannelReader:
     def _read_kind(self, table: Mapping[str, object], url: str) -> ChannelKind:
         scheme = url.partition("://")[0].lower()
         if scheme == url.lower() or has_control(url) or any(c.isspace() for c in url):
-            raise self._config_error("url", "url is no address such as https://host/path or ntfy://topic")
+            raise self._config_error("url", "url is not an address such as https://host/path or ntfy://topic")
         kind = table.get("kind", "webhook" if scheme in ("http", "https") else "apprise")
         if kind == "apprise":
             return "apprise"

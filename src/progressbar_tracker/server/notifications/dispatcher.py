@@ -370,7 +370,7 @@ def _call_apprise(channel: Channel, message: messages.Message) -> str | None:
     try:
         import apprise
     except ImportError:
-        return "it takes apprise: pip install 'progressbar-tracker[notify]'"
+        return "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'"
     # A redirect could lead to any address. Apprise must neither add to the text nor interpret it.
     asset = apprise.AppriseAsset(
         app_id="progressbar-tracker", app_desc="Progress", secure_logging=True, http_redirects=False,

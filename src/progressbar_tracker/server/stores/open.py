@@ -35,7 +35,7 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
 
 
 def require_postgres_driver() -> None:
-    """Return if the driver is installed.
+    """Check that the driver is installed.
 
     Raises:
         ConfigError: It is missing; the message contains the command that installs it.

@@ -48,7 +48,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
         url: The database.
 
     Raises:
-        ConfigError: The copy failed, in one sentence; the database is still empty.
+        ConfigError: The copy failed; the database is still empty. The message is one sentence.
     """
     if not source.is_file():
         raise ConfigError(f"there is no database {source}")
@@ -141,9 +141,10 @@ def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: Migra
         (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
         after = _count_rows(cursor, table)
         if not before == after == count:
-            raise ConfigError(f"of {before} rows of {table} only {after} arrived; nothing was moved")
-    if (count := _count_rows(cursor, "credentials")) != summary.keys + summary.sessions + summary.shares:
-        raise ConfigError(f"only {count} keys, sessions and shares arrived; nothing was moved")
+            raise ConfigError(f"{after} of {before} rows of {table} arrived; nothing was moved")
+    count, expected = _count_rows(cursor, "credentials"), summary.keys + summary.sessions + summary.shares
+    if count != expected:
+        raise ConfigError(f"{count} of {expected} keys, sessions and shares arrived; nothing was moved")
 
 
 def _count_rows(cursor: rows.Cursor, table: str) -> int:

@@ -50,7 +50,7 @@ def create_backup(database: Path, target: Path, *, replace: bool = False) -> Cop
         replace: Replace an existing file.
 
     Raises:
-        ConfigError: The copy failed, in one sentence; ``target`` is unchanged.
+        ConfigError: The copy failed; ``target`` is unchanged. The message is one sentence.
     """
     _check_target(database, target, replace=replace)
     with _open_source(database, "database") as source, _make_temporary(target) as part:

@@ -94,7 +94,7 @@ def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def check_compatibility(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Return if a database belongs to this program or is empty.
+    """Check that a database belongs to this program or is empty.
 
     Raises:
         ConfigError: The database belongs to another program or to a newer version.
@@ -111,7 +111,7 @@ def check_compatibility(connection: sqlite3.Connection, path: Path, version: int
 
 
 def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Return if a foreign file has exactly the schema of the migrations.
+    """Check that a file from elsewhere has exactly the schema of the migrations.
 
     An additional trigger, view or index expression would run with the writes of the server.
 

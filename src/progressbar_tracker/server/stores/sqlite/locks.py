@@ -144,7 +144,7 @@ def get_file_identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _check_lock_support(handle: int, path: Path, database: Path) -> None:
-    """Return if ``flock`` works on the file system, independently of ``fcntl`` locks.
+    """Check that ``flock`` works on the file system, independently of ``fcntl`` locks.
 
     Args:
         handle: The locked descriptor of ``path``.
@@ -212,7 +212,7 @@ def _get_mount_id(handle: int) -> str | None:
 
 
 def check_single_name(path: Path) -> None:
-    """Return if a database has one name, or does not exist.
+    """Check that a database has one name, or does not exist.
 
     The log and the index of SQLite (``-wal``, ``-shm``) belong to a name, not to the file. Under a second name, commits
     that only the log contains are missing, and a revoked key works again.

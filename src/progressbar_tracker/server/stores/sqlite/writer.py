@@ -112,7 +112,7 @@ class SqliteWriter(GroupWriter[Waiter]):
         super()._requeue(failed)
 
     def _check_file(self, *, is_rolled_back: bool) -> None:
-        """Return if the database is still the file at its path.
+        """Check that the database is still the file at its path.
 
         Raises:
             StoreError: It is not.
