@@ -1,49 +1,23 @@
+"""The rules of the board."""
+
 from __future__ import annotations
 
-import itertools
-import math
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.items.board import Board
-from progressbar_tracker.server.items.change import Change, Owner
-from progressbar_tracker.server.items.expiry import STALE_ENTRIES
-from progressbar_tracker.server.items.serializer import is_stalled, serialize_item
 from progressbar_tracker.server.items.transition import MAX_PARTS
 from progressbar_tracker.server.items.validation import WriteFields, parse_legacy, parse_write
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
 from progressbar_tracker.server.problems import ProblemError
+from tests.support.boards import OWNER_A, OWNER_B, item_after, make_board, make_body, make_started_board, problem_code
 
-OWNER_A = Owner("me", "ci")
-OWNER_B = Owner("you", "ci")
-
-
-def make_board(**options: object) -> Board:
-    count = itertools.count(1)
-    return Board(**{"max_items": 100, "new_run_id": lambda: f"made-{next(count)}", **options})
-
-
-def problem_code(problem: pytest.ExceptionInfo[ProblemError]) -> str:
-    return problem.value.code
-
-
-def make_body(value: float = 0.5, item_id: str = "a", **fields: object) -> dict[str, object]:
-    return {"id": item_id, "title": "t", "description": "d", "value": value, "weight": 1, **fields}
-
-
-def item_after(change: Change) -> Item:
-    assert change.after is not None
-    return change.after
-
-
-def make_started_board(**fields: object) -> Board:
-    board = make_board()
-    board.put("a", parse_write({"run_id": "r", **fields}, merge=False), OWNER_A, 0.0)
-    return board
-
+if TYPE_CHECKING:
+    from progressbar_tracker.server.items.board import Board
+    from progressbar_tracker.server.items.change import Change
 
 # Part 1 of the protocol
 
@@ -325,6 +299,13 @@ def test_takeover_moves_item_to_new_owners_quota() -> None:
         board.put("c", {}, OWNER_B, 0.0)
 
 
+def test_list_is_sorted_by_weight_then_age() -> None:
+    board = make_board()
+    for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
+        board.put(item_id, {"weight": weight}, OWNER_A, 0.0)
+    assert [item.id for item in board.page()] == ["b", "d", "a", "c"]
+
+
 # Rollback
 
 
@@ -342,151 +323,6 @@ def test_rollback_keeps_newer_change() -> None:
     change = board.put("a", {}, OWNER_A, 0.0)
     newer = item_after(board.patch("a", {"title": "newer"}, 1.0))
     assert board.rollback(change) is newer
-
-
-# Time
-
-
-def test_silent_item_is_stalled_until_next_write() -> None:
-    board = make_started_board(heartbeat_timeout=10)
-    assert not is_stalled(board.require("a"), 9.9)
-    assert is_stalled(board.require("a"), 10.0)
-    board.patch("a", {}, 11.0)
-    assert not is_stalled(board.require("a"), 11.0)
-    board.patch("a", {"status": "succeeded"}, 12.0)
-    assert not is_stalled(board.require("a"), 99.0)
-
-
-def test_each_stall_is_a_new_revision() -> None:
-    board = make_started_board(heartbeat_timeout=10)
-    board.patch("a", {}, 5.0)
-    rev = board.rev
-    board.sweep(10.0)
-    assert board.rev == rev
-    board.sweep(15.0)
-    assert board.rev == rev + 1
-    board.patch("a", {}, 16.0)
-    rev = board.rev
-    board.sweep(26.0)
-    assert board.rev == rev + 1
-
-
-def test_shorter_heartbeat_timeout_applies_at_once() -> None:
-    board = make_started_board(heartbeat_timeout=1000)
-    board.patch("a", {"heartbeat_timeout": 1}, 1.0)
-    rev = board.rev
-    board.sweep(2.0)
-    assert board.rev == rev + 1
-
-
-def test_ended_item_expires_with_its_end() -> None:
-    board = make_started_board(ttl=30, status="failed")
-    assert board.sweep(29.0) == []
-    (change,) = board.sweep(30.0)
-    assert change.ended_run is not None
-    assert (change.ended_run.status, board.get("a"), change.durable) == ("failed", None, False)
-
-
-def test_expiry_counts_from_end_not_creation() -> None:
-    board = make_started_board(ttl=30)
-    board.patch("a", {"status": "succeeded"}, 100.0)
-    assert board.sweep(129.0) == []
-    assert len(board.sweep(130.0)) == 1
-
-
-def test_revived_item_does_not_expire() -> None:
-    board = make_started_board(ttl=30)
-    board.update(parse_legacy(make_body(1)), 0.0)
-    board.update(parse_legacy(make_body(0.5)), 1.0)
-    assert board.sweep(100.0) == []
-
-
-def test_loaded_items_expire_and_stall() -> None:
-    board = make_started_board(ttl=30, status="failed")
-    later = make_board(items=[board.require("a")])
-    assert len(later.sweep(30.0)) == 1
-    assert later.rev > board.rev
-
-
-def test_list_is_sorted_by_weight_then_age() -> None:
-    board = make_board()
-    for item_id, weight in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
-        board.put(item_id, {"weight": weight}, OWNER_A, 0.0)
-    assert [item.id for item in board.page()] == ["b", "d", "a", "c"]
-
-
-# Rate and ETA
-
-
-def test_rate_is_smoothed_and_gives_eta() -> None:
-    board = make_started_board(completed=0, total=100)
-    board.patch("a", {"completed": 10}, 1.0)
-    item = serialize_item(board.require("a"), 1.0)
-    assert (item["rate"], item["eta"]) == (10.0, 9.0)
-    board.patch("a", {"completed": 11}, 2.0)
-    rate = serialize_item(board.require("a"), 2.0)["rate"]
-    assert rate is not None
-    assert 9.0 < rate < 10.0
-
-
-def test_item_without_count_has_eta_but_no_rate() -> None:
-    board = make_board()
-    board.create(parse_legacy(make_body(0.0)), OWNER_A, 0.0)
-    board.update(parse_legacy(make_body(0.25)), 10.0)
-    item = serialize_item(board.require("a"), 10.0)
-    assert (item["rate"], item["eta"]) == (None, 30.0)
-
-
-def test_rate_ignores_signs_of_life_between_steps() -> None:
-    board = make_started_board(completed=0, total=4)
-    for minute in range(1, 30):
-        board.patch("a", {"completed": minute // 10}, 60.0 * minute)
-    item = serialize_item(board.require("a"), 1740.0)
-    assert (item["rate"], item["eta"]) == (1 / 600, 1200.0)
-
-
-def test_eta_grows_without_progress() -> None:
-    board = make_started_board(completed=0, total=4)
-    board.patch("a", {"completed": 1}, 600.0)
-    left = [serialize_item(board.require("a"), 600.0 + waited)["eta"] for waited in (0, 600, 1200, 6000)]
-    assert left == pytest.approx([1800.0, 1800.0, 3600.0, 18000.0])
-    board.patch("a", {"description": "still there"}, 6600.0)
-    assert serialize_item(board.require("a"), 6600.0)["eta"] == pytest.approx(18000.0)
-
-
-def test_short_pause_keeps_rate() -> None:
-    board = make_started_board(completed=0, total=100)
-    board.patch("a", {"completed": 10}, 1.0)
-    assert [serialize_item(board.require("a"), at)["eta"] for at in (1.0, 16.0, 31.0)] == [9.0, 9.0, 18.0]
-    assert serialize_item(board.require("a"), 31.0)["rate"] == 5.0
-
-
-def test_stalled_item_has_no_rate_or_eta() -> None:
-    board = make_started_board(completed=0, total=100, heartbeat_timeout=5)
-    board.patch("a", {"completed": 10}, 1.0)
-    item = serialize_item(board.require("a"), 6.0)
-    assert (item["stalled"], item["rate"], item["eta"]) == (True, None, None)
-
-
-def test_ended_item_has_no_rate_or_eta() -> None:
-    board = make_started_board(completed=0, total=100)
-    board.patch("a", {"completed": 10}, 1.0)
-    board.patch("a", {"status": "stopped"}, 2.0)
-    assert serialize_item(board.require("a"), 2.0)["rate"] is None
-    assert serialize_item(board.require("a"), 2.0)["eta"] is None
-
-
-@given(st.lists(st.tuples(st.floats(-1e300, 1e300) | st.integers(-(2**53), 2**53), st.floats(-10, 1e9))))
-def test_rate_and_eta_are_finite_and_not_negative(steps: list[tuple[float, float]]) -> None:
-    board = make_started_board(total=1000)
-    now = 0.0
-    for completed, elapsed in steps:
-        now += elapsed
-        board.patch("a", {"completed": completed}, now)
-        item = serialize_item(board.require("a"), now)
-        for number in (item["rate"], item["eta"]):
-            assert number is None or (number >= 0 and math.isfinite(number))
-        assert 0 <= item["value"] <= 1
 
 
 # Order of writes
@@ -598,41 +434,3 @@ def test_persisted_writes_rebuild_the_board(ops: list[tuple[str, str, float, Wri
         board.delete(item_id, 0.0)
     board.put("x", {}, OWNER_A, 0.0)
     board.put("y", {}, OWNER_A, 0.0)
-
-
-# Timers
-
-
-@pytest.mark.parametrize("heap", ["_expiries", "_heartbeats", "_deadlines", "_abandonments"])
-def test_postponed_timers_do_not_grow_heap(heap: str) -> None:
-    board = make_board(give_up=1e9)
-    for number in range(3 * STALE_ENTRIES):
-        new = f"new {number}"
-        board.put(new, {"heartbeat_timeout": 1e9, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
-        board.patch(new, {"status": "stopped", "ttl": 1e9}, 0.0)
-        board.delete(new, 0.0)
-        board.put("a", {"heartbeat_timeout": 1e9 - number, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
-        board.create(parse_legacy(make_body(1.0, "b")), OWNER_A, 0.0) if number == 0 else board.update(
-            parse_legacy(make_body(number % 2, "b")), float(number)
-        )
-    assert len(getattr(board._timers, heap)) <= 2 * len(board) + STALE_ENTRIES
-    assert len(board._timers.watched_ids) <= 2 * len(board) + STALE_ENTRIES
-
-
-def test_compaction_keeps_due_timers() -> None:
-    board = make_board()
-    board.put("ended", {"status": "failed", "ttl": 50.0}, OWNER_A, 0.0)
-    board.put("silent", {"heartbeat_timeout": 60.0}, OWNER_A, 0.0)
-    for number in range(3 * STALE_ENTRIES):
-        new = f"new {number}"
-        board.put(new, {"status": "failed", "ttl": 1e9}, OWNER_A, 0.0)
-        board.delete(new, 0.0)
-        board.put(new, {"heartbeat_timeout": 1e9}, OWNER_A, 0.0)
-        board.delete(new, 0.0)
-    assert [change.id for change in board.sweep(50.0)] == ["ended"]
-    board.patch("silent", {}, 55.0)
-    rev = board.rev
-    board.sweep(114.0)
-    assert board.rev == rev
-    board.sweep(115.0)
-    assert board.rev > rev

@@ -37,9 +37,8 @@ from progressbar_tracker.server.models import Notice
 from progressbar_tracker.server.notifications.events import events_of_change
 from progressbar_tracker.server.notifications.messages import render_message
 from progressbar_tracker.testing import recording
-
-from .test_board import OWNER_A, item_after, make_body, make_started_board
-from .test_board import make_board as new_board
+from tests.support.boards import OWNER_A, item_after, make_body, make_started_board
+from tests.support.boards import make_board as new_board
 
 INT_VALUES = st.integers(-(2**60), 2**60)
 FLOAT_VALUES = st.floats(-1e300, 1e300)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.items.board import Board
-from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import parse_write, parse_write_fast
 from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.problems import ProblemError
+from tests.support.boards import OWNER_A, make_board
 
-OWNER_A = Owner("k", "ci")
+if TYPE_CHECKING:
+    from progressbar_tracker.server.items.board import Board
+
 DUE_AT = 1000.0
-
-
-def make_board() -> Board:
-    return Board(max_items=10, new_run_id=lambda: "board")
 
 
 def parse_fields(**body: object) -> dict[str, object]:

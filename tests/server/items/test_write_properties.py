@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,6 @@ from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
 from progressbar_tracker.server.api.items import _OP_FUNCTIONS
 from progressbar_tracker.server.http.request import decode_object
-from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import (
     InvalidOperation,
@@ -26,11 +24,13 @@ from progressbar_tracker.server.items.validation import (
 )
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.problems import ProblemError
+from tests.support.boards import make_board
 from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from progressbar_tracker.server.items.board import Board
     from progressbar_tracker.server.items.change import Change
     from tests.support.server import RunningServer
 
@@ -42,11 +42,6 @@ READ_ONLY_FIELDS: Final = sorted(
 )
 
 Op = dict[str, Any]
-
-
-def make_board() -> Board:
-    count = itertools.count(1)
-    return Board(max_items=100, new_run_id=lambda: f"made-{next(count)}")
 
 
 def apply_op(board: Board, op: Op, now: float = 0.0) -> Change | None:
