@@ -131,7 +131,7 @@ def measure_short_loops(loops, number, null):
                 pass
         took = time.perf_counter() - started
         progressbar_tracker.flush(10)
-        whole.append(time.perf_counter() - started)
+        totals.append(time.perf_counter() - started)
         return took
 
     def theirs():
@@ -141,9 +141,9 @@ def measure_short_loops(loops, number, null):
                 pass
         return time.perf_counter() - started
 
-    whole = []
+    totals = []
     took = run_rounds({"track": ours, "tqdm": theirs}, number)
-    took["sent"] = min(whole)
+    took["sent"] = min(totals)
     track_, peer, sent = (took[name] / loops * 1e6 for name in ("track", "tqdm", "sent"))
     print_table(
         "A bar around ten items, all of it, microseconds",

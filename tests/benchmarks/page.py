@@ -126,7 +126,7 @@ def measure_server(page, cdp, http, ticks, *, at_once):
     page.evaluate(SHIFT_SCRIPT)
     cdp.send("Performance.enable")
     before = read_metrics(cdp)
-    held = [before]
+    samples = [before]
     for tick in range(ticks + at_once):
         started = time.monotonic()
         ops = [
@@ -139,7 +139,7 @@ def measure_server(page, cdp, http, ticks, *, at_once):
         if tick == ticks - 1:
             after = read_metrics(cdp)
         if (tick + 1) % ((ticks + at_once) // 5) == 0:
-            held.append(read_metrics(cdp))
+            samples.append(read_metrics(cdp))
     rows = [
         [name, f"{(after[name] - before[name]) * 1000 / ticks:.1f}"]
         for name in ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration", "TaskDuration")
@@ -147,19 +147,19 @@ def measure_server(page, cdp, http, ticks, *, at_once):
     rows.append(["layout shift, sum", f"{page.evaluate('window.shifted'):.3f}"])
     harness.print_table("a real tick (two a second), ms of the main thread", ["", "a tick"], rows)
     rows = [
-        [f"after {n * (ticks + at_once) // 5:,} ticks", f"{one['JSHeapUsedSize'] / 1e6:.2f}", f"{one['Nodes']:,.0f}",
-         f"{one['JSEventListeners']:.0f}"]
-        for n, one in enumerate(held)
+        [f"after {n * (ticks + at_once) // 5:,} ticks", f"{metrics['JSHeapUsedSize'] / 1e6:.2f}",
+         f"{metrics['Nodes']:,.0f}", f"{metrics['JSEventListeners']:.0f}"]
+        for n, metrics in enumerate(samples)
     ]  # fmt: skip
     # The first ticks fill the caches of each row: its latest rates, and their curve.
-    grown = held[-1]["JSHeapUsedSize"] / held[2]["JSHeapUsedSize"]
-    harness.print_table("what the page holds", ["", "heap, MB", "nodes", "listeners"], rows)
+    grown = samples[-1]["JSHeapUsedSize"] / samples[2]["JSHeapUsedSize"]
+    harness.print_table("memory of the page", ["", "heap, MB", "nodes", "listeners"], rows)
     print(f"heap at the end by that after two fifths: {grown:.3f}")
 
 
 def read_metrics(cdp):
     cdp.send("HeapProfiler.collectGarbage")
-    return {one["name"]: one["value"] for one in cdp.send("Performance.getMetrics")["metrics"]}
+    return {metric["name"]: metric["value"] for metric in cdp.send("Performance.getMetrics")["metrics"]}
 
 
 if __name__ == "__main__":

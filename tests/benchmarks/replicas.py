@@ -53,7 +53,7 @@ def get_revision(database):
 def make_items(url, ids):
     with open_client(url) as http:
         for n in range(0, len(ids), 500):
-            ops = [{"op": "put", "id": one, "run_id": "r", "total": 10**9} for one in ids[n : n + 500]]
+            ops = [{"op": "put", "id": item_id, "run_id": "r", "total": 10**9} for item_id in ids[n : n + 500]]
             http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
 
 
@@ -63,8 +63,8 @@ def write(url, ids, rate, done):
         for seq in itertools.count(1):
             now = f"{time.time():.4f}"
             ops = [
-                {"op": "patch", "id": one, "seq": seq, "completed": seq, "description": now}
-                for one in ids[: rate // 10]
+                {"op": "patch", "id": item_id, "seq": seq, "completed": seq, "description": now}
+                for item_id in ids[: rate // 10]
             ]
             http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
             at += 0.1
@@ -80,9 +80,9 @@ def view(url, marked, delays, ready, done):
         for line in reply.iter_lines():
             if line.startswith("data: "):
                 now = time.time()
-                for one in json.loads(line[6:]).get("items", ()):
-                    if one["id"] == marked and one["description"] and ready.is_set():
-                        delays.append(now - float(one["description"]))
+                for item in json.loads(line[6:]).get("items", ()):
+                    if item["id"] == marked and item["description"] and ready.is_set():
+                        delays.append(now - float(item["description"]))
                 ready.set()
             if done.is_set():
                 return
@@ -93,8 +93,8 @@ def make_patches(ids):
     for n in (1, 2):
         for start in range(0, len(ids), BATCH_SIZE):
             ops = [
-                {"op": "patch", "id": one, "completed": n, "description": f"{n} done"}
-                for one in ids[start : start + BATCH_SIZE]
+                {"op": "patch", "id": item_id, "completed": n, "description": f"{n} done"}
+                for item_id in ids[start : start + BATCH_SIZE]
             ]
             yield encode_request("POST", "/api/v1/items:batch", {"ops": ops})
 

@@ -157,9 +157,9 @@ def make_batches(ids, size):
 
 
 def get_document(url, path):
-    asked = urllib.request.Request(url + path, headers={"X-API-KEY": ADMIN_KEY})
-    with urllib.request.urlopen(asked) as answer:
-        return json.load(answer)
+    request = urllib.request.Request(url + path, headers={"X-API-KEY": ADMIN_KEY})
+    with urllib.request.urlopen(request) as reply:
+        return json.load(reply)
 
 
 def compare_with_progressista(python, url, puts, number, seconds):
@@ -183,8 +183,8 @@ def compare_with_progressista(python, url, puts, number, seconds):
             number,
             max,
         )
-        with urllib.request.urlopen(f"{match[1]}/health") as answer:
-            there = json.load(answer)["tasks"]
+        with urllib.request.urlopen(f"{match[1]}/health") as reply:
+            there = json.load(reply)["tasks"]
     ours, theirs = took["ours"], took["theirs"]
     print_table(
         f"An update of one item, 32 connections, a second; {there:,} tasks there",
@@ -211,8 +211,8 @@ def main():
         peer = match[1]
         first = [encode_request("POST", "/progress", make_item("one"))]
         first += [encode_request("POST", "/progress", make_item(f"patched {n}")) for n in range(200)]
-        for one in first:
-            measure(url, itertools.chain([one], puts), 1, 0.0)
+        for request in first:
+            measure(url, itertools.chain([request], puts), 1, 0.0)
         measures = [
             ("PUT one item, 32 connections", puts, 32, 1),
             ("PUT one item, 1 connection", puts, 1, 1),
@@ -228,17 +228,15 @@ def main():
         for name, _, _, each in measures:
             ours, theirs = took["ours", name] * each, took["peer", name]
             rows.append([name, f"{ours:,.0f}", f"{theirs:,.0f}", format_ratio(ours, theirs)])
-        print_table("A second", ["what", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
+        print_table("A second", ["measure", "progressbar-tracker", "bare Starlette PUT", "ratio"], rows)
         if options.progressista:
             compare_with_progressista(options.progressista, url, puts, number, seconds)
         else:
             print("\nprogressista was not measured: --progressista names a Python that has it.")
         listed = get_document(url, "/progress")
-        made = sum(entry["id"].startswith("new ") for entry in listed)
-        whole = {entry["completed"] for entry in listed if entry["id"].startswith("patched ")}
-        print(
-            f"\nAfterwards the list has {made:,} of {next(names):,} new items; patched ones stand at {sorted(whole)}."
-        )
+        created = sum(entry["id"].startswith("new ") for entry in listed)
+        counts = {entry["completed"] for entry in listed if entry["id"].startswith("patched ")}
+        print(f"\nThe list has {created:,} of {next(names):,} new items; patched items are at {sorted(counts)}.")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def make_database(path, items, runs, old):
     encode = msgspec.json.Encoder().encode
     database.executemany(
         "INSERT INTO items (id, state) VALUES (?, ?)",
-        ((one.id, encode(one).decode()) for one in (make_item(n, now) for n in range(items))),
+        ((item.id, encode(item).decode()) for item in (make_item(n, now) for n in range(items))),
     )
     if runs:
         indexes = database.execute(
@@ -261,12 +261,12 @@ def measure_history(folder, items, runs, quick):
                 waits.append(1000 * server.time_request("POST", "/progress", body))
         seconds = time.perf_counter() - started
         left = reader.execute("SELECT count(*) FROM history WHERE n <= ?", (old,)).fetchone()[0]
-        kept = reader.execute("SELECT count(*) FROM samples WHERE run_id LIKE 'run-%'").fetchone()[0]
+        remaining = reader.execute("SELECT count(*) FROM samples WHERE run_id LIKE 'run-%'").fetchone()[0]
         reader.close()
         waits.sort()
-        rows.append([f"{old - left:,} old runs forgotten in", f"{seconds:.1f} s"])
-        if left == 0 and kept:
-            raise SystemExit(f"{kept} samples of runs that are forgotten are still there")
+        rows.append([f"{old - left:,} old runs deleted in", f"{seconds:.1f} s"])
+        if left == 0 and remaining:
+            raise SystemExit(f"{remaining} samples of deleted runs remain")
         rows.append(["durable create meanwhile, median", f"{statistics.median(waits):.1f} ms"])
         rows.append(["... 99 of 100", f"{waits[int(len(waits) * 0.99)]:.1f} ms"])
         rows.append(["... the longest", f"{waits[-1]:.1f} ms"])

@@ -47,9 +47,9 @@ def send_updates(url, done):
         seq, at = 0, time.monotonic()
         while not done.is_set():
             seq += 1
-            made = f"{time.time():.4f}"
+            instant = f"{time.time():.4f}"
             ops = [
-                {"op": "patch", "id": f"item-{n}", "seq": seq, "completed": seq, "description": made}
+                {"op": "patch", "id": f"item-{n}", "seq": seq, "completed": seq, "description": instant}
                 for n in range(UPDATES_PER_SECOND // 10)
             ]
             client.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
@@ -79,8 +79,8 @@ async def follow_stream(url, reads, delays, opened, done):
             for event in events:
                 if b"event: change" in event:
                     data = event.partition(b"data: ")[2].replace(b"\r\n", b"")
-                    found = re.findall(rb'"description":"([0-9.]+)"', data)
-                    delays.extend(now - float(made) for made in found)
+                    instants = re.findall(rb'"description":"([0-9.]+)"', data)
+                    delays.extend(now - float(instant) for instant in instants)
     finally:
         writer.close()
 
