@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from progressbar_tracker import ProgressBar
 from tests.support import seed_page
 from tests.support.server import start_server
 
@@ -97,11 +96,6 @@ def run_program(server, run_published):
     return run
 
 
-def create_as_other(server, item_id):
-    with ProgressBar(server.url, server.keys["other"]) as pb:
-        pb.create(item_id, "Task", "", 0.1)
-
-
 def test_published_package_is_the_one_installed(run_published):
     code = "import progressbar_tracker, importlib.metadata as m; print(m.version('progressbar-tracker'));"
     version, folder = run_published("-c", code + "print(progressbar_tracker.__file__)").splitlines()
@@ -121,13 +115,13 @@ def test_published_quick_start_runs_as_written(server, run_snippet):
 
 
 def test_published_read_key_lists_and_its_create_raises(server, run_snippet):
-    create_as_other(server, "listed")
+    server.create_as_other("listed")
     assert "✓ Retrieved 1 progress items" in run_snippet("read key", "read")
     assert list(server.items()) == ["listed"]
 
 
 def test_published_write_key_changes_its_own_items_only(server, run_snippet):
-    create_as_other(server, "other-task")
+    server.create_as_other("other-task")
     run_snippet("write key", "write")
     items = server.items()
     assert (items["my-task"]["value"], items["my-task"]["description"]) == (0.9, "Almost done")
@@ -135,20 +129,13 @@ def test_published_write_key_changes_its_own_items_only(server, run_snippet):
 
 
 def test_published_admin_key_changes_and_deletes_any_item(server, run_snippet):
-    create_as_other(server, "any-task")
+    server.create_as_other("any-task")
     run_snippet("admin key", "admin")
     assert server.items() == {}
     assert server.history()[0]["value"] == 0.5
 
 
-@pytest.mark.parametrize(
-    ("key", "sentence"),
-    [
-        ("admin", "You have full admin access"),
-        ("write", "You can create and modify items"),
-        ("read", "You can only view items"),
-    ],
-)
+@pytest.mark.parametrize(("key", "sentence"), seed_page.PERMISSION_SENTENCES.items())
 def test_published_permission_check_distinguishes_keys(run_snippet, key, sentence):
     assert run_snippet("check permissions", key).splitlines()[-1] == sentence
 
@@ -223,7 +210,7 @@ print(json.dumps([twice, refused(pb.update, "never", "Never", "", 0.5, kind=Valu
 
 
 def test_published_write_key_cannot_change_another_keys_item(server, run_program):
-    create_as_other(server, "theirs")
+    server.create_as_other("theirs")
     code = """
 pb = ProgressBar(url, key)
 print(json.dumps([refused(pb.update, "theirs", "Mine now", "", 0.9), refused(pb.delete, "theirs")]))
@@ -235,7 +222,7 @@ print(json.dumps([refused(pb.update, "theirs", "Mine now", "", 0.9), refused(pb.
 
 
 def test_published_read_key_cannot_write(server, run_program):
-    create_as_other(server, "theirs")
+    server.create_as_other("theirs")
     code = """
 pb = ProgressBar(url, key)
 arguments = "theirs", "Mine now", "", 0.9

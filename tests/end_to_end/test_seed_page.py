@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import progressbar_tracker
-from progressbar_tracker import ProgressBar
-from tests.support.seed_page import PAGE_SNIPPETS, fill_snippet, run_snippet_source
+from tests.support.seed_page import PAGE_SNIPPETS, PERMISSION_SENTENCES, fill_snippet, run_snippet_source
 
 
 @pytest.fixture
@@ -29,11 +28,6 @@ def run_snippet(server, capsys):
         client.close()
 
 
-def create_as_other(server, item_id):
-    with ProgressBar(server.url, server.keys["other"]) as pb:
-        pb.create(item_id, "Task", "", 0.1)
-
-
 def test_page_quick_start_creates_updates_lists_and_deletes(server, run_snippet):
     out, _, names = run_snippet("quick start", "write")
     assert out == "Encoding Video: 50%\n"
@@ -44,7 +38,7 @@ def test_page_quick_start_creates_updates_lists_and_deletes(server, run_snippet)
 
 
 def test_page_read_key_lists_and_its_create_raises(server, run_snippet):
-    create_as_other(server, "listed")
+    server.create_as_other("listed")
     out, raised, names = run_snippet("read key", "read")
     assert [item["id"] for item in names["items"]] == ["listed"]
     assert isinstance(raised[0], progressbar_tracker.PermissionError)
@@ -53,7 +47,7 @@ def test_page_read_key_lists_and_its_create_raises(server, run_snippet):
 
 
 def test_page_write_key_changes_its_own_items_only(server, run_snippet):
-    create_as_other(server, "other-task")
+    server.create_as_other("other-task")
     _, raised, _ = run_snippet("write key", "write")
     assert isinstance(raised[0], builtins.PermissionError)
     items = server.items()
@@ -62,21 +56,14 @@ def test_page_write_key_changes_its_own_items_only(server, run_snippet):
 
 
 def test_page_admin_key_changes_and_deletes_any_item(server, run_snippet):
-    create_as_other(server, "any-task")
+    server.create_as_other("any-task")
     run_snippet("admin key", "admin")
     assert server.items() == {}
     run = server.history()[0]
     assert (run["id"], run["status"], run["value"]) == ("any-task", "deleted", 0.5)
 
 
-@pytest.mark.parametrize(
-    ("key", "sentence"),
-    [
-        ("admin", "You have full admin access"),
-        ("write", "You can create and modify items"),
-        ("read", "You can only view items"),
-    ],
-)
+@pytest.mark.parametrize(("key", "sentence"), PERMISSION_SENTENCES.items())
 def test_page_permission_helpers_distinguish_keys(run_snippet, key, sentence):
     out, _, _ = run_snippet("check permissions", key)
     assert out == f"{sentence}\n"

@@ -150,6 +150,13 @@ for i, filename in enumerate(files):
 ''',
 }  # fmt: skip
 
+PERMISSION_SENTENCES = {
+    "admin": "You have full admin access",
+    "write": "You can create and modify items",
+    "read": "You can only view items",
+}
+"""The output of the snippet "check permissions" for each type of key."""
+
 
 def fill_snippet(name: str, url: str, key: str) -> str:
     """Return a runnable snippet: placeholders replaced, ``ProgressBar`` imported."""

@@ -92,6 +92,12 @@ class RunningServer:
         assert browser.get(self.background.create_sign_in_url()).status_code == 303
         return browser
 
+    def create_as_other(self, item_id: str) -> None:
+        """Create an item that belongs to another write key."""
+        item = make_legacy_item(item_id, 0.1, title="Task", description="")
+        with open_client(self.url, self.keys["other"]) as http:
+            http.post("/progress", json=item).raise_for_status()
+
     def items(self) -> dict[str, dict[str, object]]:
         """Return the items of the board by id."""
         with open_client(self.url, self.keys["admin"]) as http:
