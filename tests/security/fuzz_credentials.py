@@ -103,8 +103,8 @@ def get_checked_state(served: RunningServer, victim: EndingCredential) -> object
     """Return the state without the victim, which a server may see end at any time."""
     listed, ring, shares, sessions = get_state(served)
     key_id = victim.record.key_id
-    others = [session for session in sessions if session.key_id != key_id]
-    return listed, [key for key in ring if key[0] != key_id], shares, others
+    other_sessions = [session for session in sessions if session.key_id != key_id]
+    return listed, [key for key in ring if key[0] != key_id], shares, other_sessions
 
 
 def play_round(planned: FuzzRound, at: RunningServer, ends_at: RunningServer) -> None:

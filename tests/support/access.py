@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS: Final = 30.0
 
-PRINCIPAL_NAMES: Final = ("nobody", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
-"""``own`` and ``other`` are write keys: the item's owner, and another one. ``share`` sends a share's token as a key."""
+PRINCIPAL_NAMES: Final = ("guest", "unknown", "revoked", "expired", "share", "read", "own", "other", "admin")
+"""``guest`` sends no key, ``share`` a share's token as a key. ``own`` (the owner) and ``other`` are write keys."""
 
-KEYLESS_STATUSES: Final = dict.fromkeys(("nobody", "unknown", "revoked", "expired", "share"), 401)
+KEYLESS_STATUSES: Final = dict.fromkeys(("guest", "unknown", "revoked", "expired", "share"), 401)
 
 
 class Expected(NamedTuple):
@@ -125,11 +125,11 @@ def create_resources(served: RunningServer, http: httpx.Client, template: object
         headers = {"X-API-KEY": served.keys["own"]}
         assert http.put(f"/api/v1/items/{names['{id}']}", json={"run_id": "r"}, headers=headers).status_code == 201
     if "{key_id}" in str(template):
-        made = http.post("/api/v1/keys", json={"type": "write", "name": "n"}, headers=admin).json()
-        names["{key_id}"] = made["key_id"]
+        key = http.post("/api/v1/keys", json={"type": "write", "name": "n"}, headers=admin).json()
+        names["{key_id}"] = key["key_id"]
     if "{share" in str(template):
-        made = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
-        names |= {"{share}": made["token"], "{share_id}": made["share_id"]}
+        share = http.post("/api/v1/shares", json={"item": names["{id}"]}, headers=admin).json()
+        names |= {"{share}": share["token"], "{share_id}": share["share_id"]}
     if "{session_id}" in str(template):
         names["{session_id}"] = served.background.app.services.sessions.begin(served.clock())[1].session_id
     return names

@@ -65,7 +65,7 @@ def client(matrix_server: RunningServer) -> httpx.Client:
 
 
 def make_headers(server: RunningServer, principal: str) -> dict[str, str]:
-    return {} if principal == "nobody" else {"X-API-KEY": server.keys[principal]}
+    return {} if principal == "guest" else {"X-API-KEY": server.keys[principal]}
 
 
 def test_every_route_is_in_the_access_matrix() -> None:
@@ -115,7 +115,7 @@ def test_guest_can_only_read_if_reading_is_public(public_server: RunningServer, 
     body = None if expected.body is None else fill_template(expected.body, names)
     with anonymous.stream(row.method, str(fill_template(expected.path, names)), json=body) as reply:
         pass
-    assert reply.status_code == expected.statuses["read" if row.action == "read" else "nobody"]
+    assert reply.status_code == expected.statuses["read" if row.action == "read" else "guest"]
     assert get_state(public_server) == before
 
 
