@@ -37,8 +37,8 @@ def test_the_users_folders_are_those_of_the_tests_home():
 
 def test_a_program_that_is_started_has_the_tests_home_too():
     code = "from progressbar_tracker.server.settings import default_database; print(default_database())"
-    told = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert told.strip() == str(default_database())
+    message = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert message.strip() == str(default_database())
 
 
 def test_a_file_of_the_users_is_noted(guarded_folder):

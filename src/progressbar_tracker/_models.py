@@ -26,23 +26,23 @@ KEY_PERMISSIONS: Final[dict[KeyType, tuple[Permission, ...]]] = {
     "admin": ("read", "create", "update_all", "delete_all"),
 }
 
-ID_LENGTH: Final = 200
-TITLE_LENGTH: Final = 200
-DESCRIPTION_LENGTH: Final = 2000
-ERROR_LENGTH: Final = 2000
-UNIT_LENGTH: Final = 20
-GROUP_LENGTH: Final = 200
-PART_LENGTH: Final = 64
-META_ENTRIES: Final = 16
-META_LENGTH: Final = 200
-NOTIFY_ENTRIES: Final = 8
-NOTIFY_LENGTH: Final = 64
+MAX_ID_LENGTH: Final = 200
+MAX_TITLE_LENGTH: Final = 200
+MAX_DESCRIPTION_LENGTH: Final = 2000
+MAX_ERROR_LENGTH: Final = 2000
+MAX_UNIT_LENGTH: Final = 20
+MAX_GROUP_LENGTH: Final = 200
+MAX_PART_LENGTH: Final = 64
+MAX_META_ENTRIES: Final = 16
+MAX_META_LENGTH: Final = 200
+MAX_NOTIFY_ENTRIES: Final = 8
+MAX_NOTIFY_LENGTH: Final = 64
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
 COMPLETION_TOLERANCE: Final = 1e-9  # the fraction of a total that a float may miss and still be complete
-BODY_BYTES: Final = 64 * 1024
-BATCH_BYTES: Final = 1024 * 1024
-BATCH_OPS: Final = 500
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BATCH_BYTES: Final = 1024 * 1024
+MAX_BATCH_OPS: Final = 500
 
 
 FieldKind: TypeAlias = Literal[
@@ -74,27 +74,27 @@ class ItemField(NamedTuple):
 
 
 ITEM_FIELDS: Final[dict[str, ItemField]] = {
-    "id": ItemField("id", ID_LENGTH, is_public=True),
-    "title": ItemField("line", TITLE_LENGTH, "copy", is_public=True),
-    "description": ItemField("text", DESCRIPTION_LENGTH, "copy", is_public=True),
+    "id": ItemField("id", MAX_ID_LENGTH, is_public=True),
+    "title": ItemField("line", MAX_TITLE_LENGTH, "copy", is_public=True),
+    "description": ItemField("text", MAX_DESCRIPTION_LENGTH, "copy", is_public=True),
     "value": ItemField("fraction", write="apply", is_public=True),
     "completed": ItemField("number", write="apply", is_public=True),
     "total": ItemField("number", write="copy", is_public=True),
-    "unit": ItemField("line", UNIT_LENGTH, "copy", is_public=True),
+    "unit": ItemField("line", MAX_UNIT_LENGTH, "copy", is_public=True),
     "weight": ItemField("weight", write="copy", is_public=True),
     "status": ItemField("status", write="apply", is_public=True),
     "stalled": ItemField("bool", is_public=True),
     "late": ItemField("bool", is_public=True),
-    "error": ItemField("optional_text", ERROR_LENGTH, "copy", is_public=True),
-    "group": ItemField("optional_line", GROUP_LENGTH, "copy"),
-    "parent": ItemField("optional_line", ID_LENGTH, "copy"),
+    "error": ItemField("optional_text", MAX_ERROR_LENGTH, "copy", is_public=True),
+    "group": ItemField("optional_line", MAX_GROUP_LENGTH, "copy"),
+    "parent": ItemField("optional_line", MAX_ID_LENGTH, "copy"),
     "meta": ItemField("meta", write="apply"),
     "rate": ItemField("measure", is_public=True),
     "eta": ItemField("measure", is_public=True),
     "owner": ItemField("name"),
-    "run_id": ItemField("id", ID_LENGTH, "apply"),
+    "run_id": ItemField("id", MAX_ID_LENGTH, "apply"),
     "seq": ItemField("seq", write="apply"),
-    "part": ItemField("optional_line", PART_LENGTH, "apply", is_shown=False),
+    "part": ItemField("optional_line", MAX_PART_LENGTH, "apply", is_shown=False),
     "created_at": ItemField("instant", is_public=True),
     "updated_at": ItemField("instant", is_public=True),
     "ended_at": ItemField("optional_instant", is_public=True),
@@ -309,7 +309,7 @@ def check_text(field: str, value: object, limit: int, *, min_length: int = 0, al
 
 def check_id(value: object, field: str = "id") -> str:
     """Return ``value`` if it is a valid id of an item: 1 to 200 characters, without control characters."""
-    return check_text(field, value, ID_LENGTH, min_length=1)
+    return check_text(field, value, MAX_ID_LENGTH, min_length=1)
 
 
 def check_number(field: str, value: object) -> Number:
@@ -364,10 +364,12 @@ def check_meta(value: object, field: str = "meta") -> dict[str, str]:
     """Return ``value`` if it maps at most 16 short names to texts of at most 200 characters."""
     if not isinstance(value, dict):
         raise FieldTypeError(field, f"{field} must be a dictionary of strings, not {format_value(value)}")
-    if len(value) > META_ENTRIES:
-        raise FieldError(field, f"{field} must have at most {META_ENTRIES} entries, not {len(value)}")
+    if len(value) > MAX_META_ENTRIES:
+        raise FieldError(field, f"{field} must have at most {MAX_META_ENTRIES} entries, not {len(value)}")
     return {
-        check_text(field, name, META_LENGTH, min_length=1): check_text(field, text, META_LENGTH, allow_newlines=True)
+        check_text(field, name, MAX_META_LENGTH, min_length=1): check_text(
+            field, text, MAX_META_LENGTH, allow_newlines=True
+        )
         for name, text in value.items()
     }
 
@@ -380,9 +382,9 @@ def check_notify(value: object, field: str = "notify") -> tuple[str, ...]:
     """
     if not isinstance(value, list | tuple):
         raise FieldTypeError(field, f"{field} must be a list of names, not {format_value(value)}")
-    if len(value) > NOTIFY_ENTRIES:
-        raise FieldError(field, f"{field} must have at most {NOTIFY_ENTRIES} names, not {len(value)}")
-    return tuple(dict.fromkeys(check_text(field, name, NOTIFY_LENGTH, min_length=1) for name in value))
+    if len(value) > MAX_NOTIFY_ENTRIES:
+        raise FieldError(field, f"{field} must have at most {MAX_NOTIFY_ENTRIES} names, not {len(value)}")
+    return tuple(dict.fromkeys(check_text(field, name, MAX_NOTIFY_LENGTH, min_length=1) for name in value))
 
 
 def is_complete(completed: Number, total: Number) -> bool:

@@ -20,7 +20,7 @@ from ._endings import map_fatal_errors
 from ._errors import ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
 from ._log import DEBUG, INFO, log
-from ._models import META_ENTRIES, META_LENGTH
+from ._models import MAX_META_ENTRIES, MAX_META_LENGTH
 from ._sender.reconciler import Reconciler
 from ._sender.sender import EXIT_TIMEOUT, REQUEST_TIMEOUT, Sender
 from ._terminal.display import Display
@@ -414,8 +414,10 @@ def _collect_meta() -> dict[str, str]:
     script = os.path.basename(get_script_path())  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
     entries = {"host": host, "pid": str(os.getpid()), "program": program, **_extra_meta}
-    clean = {clean_text(name, META_LENGTH): clean_text(text, META_LENGTH) for name, text in entries.items() if name}
-    return dict(list(clean.items())[:META_ENTRIES])
+    clean = {
+        clean_text(name, MAX_META_LENGTH): clean_text(text, MAX_META_LENGTH) for name, text in entries.items() if name
+    }
+    return dict(list(clean.items())[:MAX_META_ENTRIES])
 
 
 def _is_foreign_record(record: LogRecord) -> bool:

@@ -34,12 +34,12 @@ import msgspec
 from harness import ADMIN_KEY, parse_options, print_table
 
 from progressbar_tracker._models import (
-    DESCRIPTION_LENGTH,
-    ERROR_LENGTH,
-    GROUP_LENGTH,
-    META_ENTRIES,
-    META_LENGTH,
-    TITLE_LENGTH,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_ERROR_LENGTH,
+    MAX_GROUP_LENGTH,
+    MAX_META_ENTRIES,
+    MAX_META_LENGTH,
+    MAX_TITLE_LENGTH,
 )
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
@@ -54,11 +54,11 @@ def largest_item(item_id, now):
     """Return an item whose texts are as long as the limits allow."""
     return Item(
         id=item_id, owner_id="someone", owner="ci", run_id="r" * 32, created_at=now - 100, updated_at=now, ended_at=now,
-        title=WIDE_CHARACTER * TITLE_LENGTH,
-        description=WIDE_CHARACTER * DESCRIPTION_LENGTH, error=WIDE_CHARACTER * ERROR_LENGTH,
-        group=WIDE_CHARACTER * GROUP_LENGTH, value=0.5, completed=1, total=2, status="failed",
-        meta={f"{n:02}" + WIDE_CHARACTER * (META_LENGTH - 2): WIDE_CHARACTER * META_LENGTH for n in
-        range(META_ENTRIES)},
+        title=WIDE_CHARACTER * MAX_TITLE_LENGTH,
+        description=WIDE_CHARACTER * MAX_DESCRIPTION_LENGTH, error=WIDE_CHARACTER * MAX_ERROR_LENGTH,
+        group=WIDE_CHARACTER * MAX_GROUP_LENGTH, value=0.5, completed=1, total=2, status="failed",
+        meta={f"{n:02}" + WIDE_CHARACTER * (MAX_META_LENGTH - 2): WIDE_CHARACTER * MAX_META_LENGTH for n in
+        range(MAX_META_ENTRIES)},
     )  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def fill(path, items, runs):
         """,
         {
             "runs": runs,
-            "title": WIDE_CHARACTER * TITLE_LENGTH,
-            "group": WIDE_CHARACTER * GROUP_LENGTH,
+            "title": WIDE_CHARACTER * MAX_TITLE_LENGTH,
+            "group": WIDE_CHARACTER * MAX_GROUP_LENGTH,
             "now": now,
             "state": state,
         },

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from progressbar_tracker._models import (
     KEY_PERMISSIONS,
-    META_ENTRIES,
-    META_LENGTH,
+    MAX_META_ENTRIES,
+    MAX_META_LENGTH,
     NUMBER_LIMIT,
     FieldError,
     FieldTypeError,
@@ -221,7 +221,7 @@ def test_meta_of_short_texts_is_accepted():
     meta = {"host": "h", "command": "a\n\tb", "e": ""}
     assert check_meta(meta) == meta
     assert check_meta({}) == {}
-    assert len(check_meta({str(n): "x" * META_LENGTH for n in range(META_ENTRIES)})) == META_ENTRIES
+    assert len(check_meta({str(n): "x" * MAX_META_LENGTH for n in range(MAX_META_ENTRIES)})) == MAX_META_ENTRIES
 
 
 @pytest.mark.parametrize(
@@ -230,13 +230,13 @@ def test_meta_of_short_texts_is_accepted():
         None,
         [],
         "host=h",
-        {str(n): "x" for n in range(META_ENTRIES + 1)},
+        {str(n): "x" for n in range(MAX_META_ENTRIES + 1)},
         {"": "x"},
         {"host": 1},
         {1: "host"},
         {"host": None},
-        {"host": "x" * (META_LENGTH + 1)},
-        {"h" * (META_LENGTH + 1): "x"},
+        {"host": "x" * (MAX_META_LENGTH + 1)},
+        {"h" * (MAX_META_LENGTH + 1): "x"},
         {"ho\nst": "x"},
         {"host": "\x00"},
     ],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from progressbar_tracker._models import BODY_BYTES
+from progressbar_tracker._models import MAX_BODY_BYTES
 from progressbar_tracker.server import capacity
 from progressbar_tracker.server.http import connection, endpoint, eviction, uvicorn_server
 from tests.support.clock import ManualClock
@@ -207,7 +207,7 @@ def test_large_chunked_body_is_refused_and_never_held(
         for raw in senders:
             raw.send(chunk)
     assert [parse_statuses(raw.read_all()) for raw in senders] == [[413]] * 8
-    assert read_peak_memory() - before < 8 * 4 * BODY_BYTES // 1024 + 4096
+    assert read_peak_memory() - before < 8 * 4 * MAX_BODY_BYTES // 1024 + 4096
 
 
 def test_client_that_keeps_sending_a_refused_body_is_cut_off(

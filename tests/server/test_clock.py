@@ -10,7 +10,7 @@ import pytest
 
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.app import App, create_app
-from progressbar_tracker.server.clock import JUMP_SECONDS, ClockJumpDetector, SystemClock, monotonic_of
+from progressbar_tracker.server.clock import JUMP_SECONDS, ClockJumpDetector, SystemClock, get_monotonic
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
 from progressbar_tracker.server.models import EndedRun
@@ -294,7 +294,7 @@ def test_small_clock_steps_add_up_to_a_jump() -> None:
 def test_system_clock_reports_no_jump() -> None:
     clock = SystemClock()
     jumps = ClockJumpDetector(clock)
-    assert monotonic_of(clock)() <= monotonic_of(clock)()
+    assert get_monotonic(clock)() <= get_monotonic(clock)()
     assert jumps.poll() == 0.0
     assert jumps.is_settled(1e12)
 

@@ -43,16 +43,19 @@ BANNED_NAME_PARTS: Final = frozenset({
 MAX_TEST_NAME_LENGTH: Final = 60
 """Characters of the name of a test function."""
 
+FOREIGN_NAMES: Final = frozenset({"tell"})
+"""Methods that implement an interface of others: ``io.IOBase.tell``."""
+
 STANDARD_CONSTANTS: Final = frozenset({
     "VERSION", "DEBUG", "INFO", "WARNING", "ERROR", "HANG", "LATE", "SILENT", "RESET", "NOW", "ROUTES", "MIGRATIONS",
     "README", "ROOT", "BIN",
 })  # fmt: skip
 """Module constants of one word that are terms of the field, or members of an enumeration."""
 
-_WORD: Final = re.compile(r"[A-Za-z][\w'-]*")
+_WORD_PATTERN: Final = re.compile(r"[A-Za-z][\w'-]*")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\"(])")
-_CODE: Final = re.compile(r"```.*?```|``[^`]*``|`[^`]*`|:\w+:`[^`]*`|https?://\S+|<[^>]+>|\{[^}]*\}", re.DOTALL)
-_ENTRY: Final = re.compile(r"(?m)^\s*[\w*, .]+(?: \([^)]*\))?:(?=\s)")
+_CODE_PATTERN: Final = re.compile(r"```.*?```|``[^`]*``|`[^`]*`|:\w+:`[^`]*`|https?://\S+|<[^>]+>|\{[^}]*\}", re.DOTALL)
+_ENTRY_PATTERN: Final = re.compile(r"(?m)^\s*[\w*, .]+(?: \([^)]*\))?:(?=\s)")
 
 
 class Finding(NamedTuple):
@@ -76,7 +79,7 @@ class Sentence(NamedTuple):
     @property
     def words(self) -> int:
         """The number of words."""
-        return len(_WORD.findall(self.text))
+        return len(_WORD_PATTERN.findall(self.text))
 
 
 def split_sentences(line: int, block: str) -> Iterator[Sentence]:
@@ -86,12 +89,12 @@ def split_sentences(line: int, block: str) -> Iterator[Sentence]:
     ['Flush X.', 'Then close.']
     """
     lines = [text for text in block.splitlines() if not re.match(r"\s*(>>>|\.\.\. |\||---)", text)]
-    text = _ENTRY.sub(lambda found: "\n\n" if "\n" in found[0] or found.start() else "", "\n".join(lines))
-    text = _CODE.sub("X", text)
+    text = _ENTRY_PATTERN.sub(lambda found: "\n\n" if "\n" in found[0] or found.start() else "", "\n".join(lines))
+    text = _CODE_PATTERN.sub("X", text)
     for paragraph in re.split(r"\n\s*\n|\n\s*(?=[-*] )", text):
         flat = " ".join(paragraph.split())
         for sentence in _SENTENCE_END.split(flat):
-            if len(_WORD.findall(sentence)) >= 2:
+            if len(_WORD_PATTERN.findall(sentence)) >= 2:
                 yield Sentence(line, sentence)
 
 
@@ -192,7 +195,7 @@ def find_violations(path: Path) -> Iterator[Finding]:
     if path.suffix == ".py":
         tree = ast.parse(path.read_text("utf-8"))
         for line, name in defined_names(tree):
-            if BANNED_NAME_PARTS.intersection(name.lower().strip("_").split("_")):
+            if name not in FOREIGN_NAMES and BANNED_NAME_PARTS.intersection(name.lower().strip("_").split("_")):
                 yield Finding(path, line, "private word in a name", name)
         for line, name in module_constants(tree):
             if "_" not in name.strip("_") and name.strip("_") not in STANDARD_CONSTANTS:

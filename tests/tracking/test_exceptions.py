@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import track
 from progressbar_tracker._endings import get_primary_failure, is_stop, iter_failures, map_fatal_errors
-from progressbar_tracker._models import ERROR_LENGTH
+from progressbar_tracker._models import MAX_ERROR_LENGTH
 from progressbar_tracker._tracking.run import classify_error, format_error
 from progressbar_tracker.testing import recording
 from tests.support.programs import get_final_item, run_program
@@ -142,7 +142,7 @@ def test_a_user_can_fail_a_bar_with_a_cancellation():
 
 def test_cut_error_text_keeps_the_number_of_other_errors():
     text = format_error(ExceptionGroup("", [ValueError("x" * 5000), OSError()]))
-    assert len(text) == ERROR_LENGTH
+    assert len(text) == MAX_ERROR_LENGTH
     assert text.endswith("x… (and 1 other)")
 
 

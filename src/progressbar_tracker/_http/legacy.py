@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import (
     COMPLETION_TOLERANCE,
-    DESCRIPTION_LENGTH,
-    TITLE_LENGTH,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_TITLE_LENGTH,
     check_id,
     check_text,
     check_value,
@@ -36,8 +36,8 @@ def build_legacy_item(item_id: object, title: object, description: object, value
     """
     return {
         "id": check_id(item_id, "item_id"),
-        "title": check_text("title", title, TITLE_LENGTH),
-        "description": check_text("description", description, DESCRIPTION_LENGTH, allow_newlines=True),
+        "title": check_text("title", title, MAX_TITLE_LENGTH),
+        "description": check_text("description", description, MAX_DESCRIPTION_LENGTH, allow_newlines=True),
         "value": check_value(value),
         "weight": check_weight(weight),
     }
@@ -62,7 +62,7 @@ class LegacyState(NamedTuple):
         return {
             "id": op["id"],
             "title": op.get("title") or op["id"],
-            "description": description[:DESCRIPTION_LENGTH],
+            "description": description[:MAX_DESCRIPTION_LENGTH],
             "value": 1.0
             if status == "succeeded"
             else min(compute_fraction(completed, total) or 0.0, MAX_RUNNING_VALUE),

@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from progressbar_tracker import _config, _runtime
-from progressbar_tracker._models import META_LENGTH
+from progressbar_tracker._models import MAX_META_LENGTH
 from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
 from progressbar_tracker._text import clean_text, format_duration
 from progressbar_tracker._tracking.run import make_unique_name
@@ -129,7 +129,7 @@ def supervise(
             raise
         signals.forward_to(process, relays)
         meta = {"command": line, "pid": str(process.pid), "program": job.name}
-        _runtime.set_meta(**{name: clean_text(text, META_LENGTH) for name, text in meta.items()})
+        _runtime.set_meta(**{name: clean_text(text, MAX_META_LENGTH) for name, text in meta.items()})
         bar.share()  # starts the item; short runs are sent too, because other processes refer to it
         for relay in relays:
             relay.start()

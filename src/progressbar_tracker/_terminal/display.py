@@ -24,7 +24,7 @@ from progressbar_tracker._sender.worker import WakeEvent, Worker
 from progressbar_tracker._text import truncate
 
 from .screen import Screen
-from .tqdm_rows import Row, count_taken_rows, register_rows
+from .tqdm_rows import Row, find_first_free_row, register_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -131,7 +131,7 @@ class _Terminal:
         self.settings = settings
         self.first_row = 0
         with contextlib.suppress(Exception):  # the program may change tqdm's bars at this moment
-            self.first_row = count_taken_rows()
+            self.first_row = find_first_free_row()
 
     def draw(self, *, hidden: bool) -> bool:
         """Draw all bars, or clear them; return whether the stream accepted the output."""

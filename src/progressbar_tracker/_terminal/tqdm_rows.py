@@ -54,7 +54,7 @@ def _get_tqdm_class() -> Any:
     return getattr(sys.modules.get("tqdm.std"), "tqdm", None)
 
 
-def count_taken_rows() -> int:
+def find_first_free_row() -> int:
     """Return the number of the first row below tqdm's own bars."""
     bars = getattr(_get_tqdm_class(), "_instances", ())
     positions = [getattr(bar, "pos", None) for bar in bars if not isinstance(bar, Row)]

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from progressbar_tracker._config import PARENT_VARIABLE
 from progressbar_tracker._endings import get_primary_failure, is_stop
 from progressbar_tracker._models import (
-    DESCRIPTION_LENGTH,
-    ERROR_LENGTH,
-    GROUP_LENGTH,
-    ID_LENGTH,
-    TITLE_LENGTH,
-    UNIT_LENGTH,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_ERROR_LENGTH,
+    MAX_GROUP_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_TITLE_LENGTH,
+    MAX_UNIT_LENGTH,
     format_value,
 )
 from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
@@ -92,13 +92,13 @@ def normalize_id(value: object) -> str:
     value = str.__str__(value)  # not the methods of a subclass
     if not value:
         raise ValueError("id must not be empty; leave it out to have one made")
-    if len(value) > ID_LENGTH:
+    if len(value) > MAX_ID_LENGTH:
         with contextlib.suppress(ImportError, OSError):  # without a free file descriptor the id is only cut
             import hashlib
 
             digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
-            value = f"{value[: ID_LENGTH - 17]}-{digest}"
-    return clean_text(value, ID_LENGTH)
+            value = f"{value[: MAX_ID_LENGTH - 17]}-{digest}"
+    return clean_text(value, MAX_ID_LENGTH)
 
 
 def get_program_name() -> str:
@@ -122,20 +122,20 @@ def format_error(error: BaseException | str) -> str:
     ('ValueError: bad row', 'ValueError: bad row (and 2 others)')
     """
     if isinstance(error, str):
-        return clean_text(error, ERROR_LENGTH, allow_newlines=True)
+        return clean_text(error, MAX_ERROR_LENGTH, allow_newlines=True)
     return _format_failure(*get_primary_failure(error))
 
 
 def _format_failure(error: BaseException, others: int) -> str:
     note = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
-    text = clean_text(error, ERROR_LENGTH, allow_newlines=True).strip()
+    text = clean_text(error, MAX_ERROR_LENGTH, allow_newlines=True).strip()
     name = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return clean_text(name, ERROR_LENGTH - len(note), allow_newlines=True) + note
+    return clean_text(name, MAX_ERROR_LENGTH - len(note), allow_newlines=True) + note
 
 
 def find_inherited_parent(item_id: str) -> str | None:
     """Return the item that encloses the process, which ``run --job`` and ``exec`` put into the environment."""
-    parent = clean_text(os.environ.get(PARENT_VARIABLE), ID_LENGTH)
+    parent = clean_text(os.environ.get(PARENT_VARIABLE), MAX_ID_LENGTH)
     return parent if parent and parent != item_id else None
 
 
@@ -320,21 +320,21 @@ class Run(Counter):
                 return Snapshot(old_title, old_description, completed, old_total, old_weight, old_status, error)
         completed = clean_number(self.position)
         return Snapshot(
-            clean_text(title, TITLE_LENGTH),
-            clean_text(description, DESCRIPTION_LENGTH, allow_newlines=True),
+            clean_text(title, MAX_TITLE_LENGTH),
+            clean_text(description, MAX_DESCRIPTION_LENGTH, allow_newlines=True),
             0 if completed is None else completed,
             None if total is None else clean_number(total),
             clean_int(weight),
             status or "running",
-            None if error is None else clean_text(error, ERROR_LENGTH, allow_newlines=True),
+            None if error is None else clean_text(error, MAX_ERROR_LENGTH, allow_newlines=True),
         )
 
     def get_static_fields(self) -> StaticFields:
         """Return the fields that are sent once, with the creation of the item."""
         group, deadline = self.options.group, self.options.deadline
         return StaticFields(
-            clean_text(self.options.unit, UNIT_LENGTH),
-            None if group is None else clean_text(group, GROUP_LENGTH) or None,
+            clean_text(self.options.unit, MAX_UNIT_LENGTH),
+            None if group is None else clean_text(group, MAX_GROUP_LENGTH) or None,
             find_inherited_parent(self.id) if self.parent is None else self.parent.id,
             self.options.notify,
             None if deadline is None else deadline.to_rfc3339(self.started_at),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
-from progressbar_tracker._models import PART_LENGTH, format_value
+from progressbar_tracker._models import MAX_PART_LENGTH, format_value
 from progressbar_tracker._text import clean_text
 
 from .run import DEFAULT_INTERVAL, Run, RunOptions, get_program_name, make_unique_name
@@ -74,7 +74,7 @@ class Share(NamedTuple):
         if name.__class__ is not str or not name:
             raise TypeError(f"part must be a text that is not empty, not {format_value(part)}")
         sender = _runtime.get_sender_at(self.url) if self.active and not _runtime.is_disabled() else None
-        options = RunOptions(interval=check_interval(interval), part=clean_text(name, PART_LENGTH))
+        options = RunOptions(interval=check_interval(interval), part=clean_text(name, MAX_PART_LENGTH))
         run = Run(self.id, options.intern(), sender)
         run.title, run.pinned_run_id = name, self.run_id
         run.display = select_display(display)

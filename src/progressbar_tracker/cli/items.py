@@ -15,7 +15,7 @@ from progressbar_tracker._client import ProgressBar
 from progressbar_tracker._errors import ConfigError, ItemNotFoundError, ProgressBarError
 from progressbar_tracker._models import Change
 from progressbar_tracker._text import sanitize_line
-from progressbar_tracker.cli.table import display_status, format_table, item_row
+from progressbar_tracker.cli.table import format_item_row, format_status, format_table
 
 from . import streams
 from .options import json_option, print_json, terminal_width, url_option
@@ -47,11 +47,11 @@ def _connect(url: str | None) -> Iterator[ProgressBar]:
 
 
 def _format_lines(items: Sequence[Item], columns: int | None) -> list[str]:
-    heading, *lines = format_table([item_row(item) for item in items], columns)
+    heading, *lines = format_table([format_item_row(item) for item in items], columns)
     return [
         click.style(heading, bold=True),
         *(
-            click.style(line, fg=STATUS_COLOURS.get(display_status(item)))
+            click.style(line, fg=STATUS_COLOURS.get(format_status(item)))
             for item, line in zip(items, lines, strict=True)
         ),
     ]
@@ -232,7 +232,7 @@ def _watch_screen(client: ProgressBar, interval: float) -> None:
 def _watch_lines(client: ProgressBar, interval: float) -> None:
     items, printed_rows = _ItemList(), dict[str, tuple[str, ...]]()
     for change in items.watch_changes(client, interval):
-        rows = {item["id"]: item_row(item) for item in items.apply(change)}
+        rows = {item["id"]: format_item_row(item) for item in items.apply(change)}
         for item_id, cells in rows.items():
             if printed_rows.get(item_id) != cells:
                 click.echo("  ".join(cell for cell in cells if cell))

@@ -36,16 +36,16 @@ def format_percent(item: Item) -> str:
     return f"{floor_percent(item['value'])} %"
 
 
-def display_status(item: Item) -> str:
+def format_status(item: Item) -> str:
     """Return the status, or ``stalled``."""
     return "stalled" if item.get("stalled") else str(item.get("status", "running"))
 
 
-def item_row(item: Item) -> tuple[str, ...]:
+def format_item_row(item: Item) -> tuple[str, ...]:
     """Return an item's cells, in the order of :data:`TABLE_HEADINGS`."""
     title = sanitize_line(item["title"])
     details = sanitize_line(item.get("error") if item.get("status") == "failed" else item.get("description"))
-    status = display_status(item)
+    status = format_status(item)
     return (
         f"{STATUS_MARKS.get(status, ' ')} {status}{', late' if item.get('late') else ''}",
         format_percent(item),

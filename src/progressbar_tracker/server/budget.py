@@ -14,8 +14,8 @@ from .problems import ProblemError
 MAX_UNREAD_MEBIBYTES: Final = 64
 """The most mebibytes for all clients, unless the operator sets another limit."""
 
-HOLDER_FRACTION: Final = 4
-"""One holder may have this fraction of a limit, a quarter."""
+HOLDER_DIVISOR: Final = 4
+"""One holder may use a limit divided by this number."""
 
 ANONYMOUS_PREFIX: Final = "address "
 """The prefix of holders without a key. All of them together may have half of the budget."""
@@ -47,7 +47,7 @@ class ByteBudget:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.max_holder_bytes = max_bytes // HOLDER_FRACTION
+        self.max_holder_bytes = max_bytes // HOLDER_DIVISOR
         self.held_bytes = self.refused = self.dropped = 0
         self._held: Counter[str] = Counter()
         self._anonymous_bytes = 0
@@ -118,7 +118,7 @@ class Slots:
         Raises:
             ProblemError: ``too-many-streams``.
         """
-        holder_limit = max(self._limit // HOLDER_FRACTION, 1)
+        holder_limit = max(self._limit // HOLDER_DIVISOR, 1)
         if self._in_use[holder] >= holder_limit:
             why = f"{holder_limit} {self._name} are running for this client, the limit for one"
         elif self.in_use >= self._limit:

@@ -38,7 +38,7 @@ def read_monotonic() -> float:
     return time.monotonic() if _MONOTONIC_CLOCK is None else time.clock_gettime(_MONOTONIC_CLOCK)
 
 
-def monotonic_of(clock: Callable[[], float]) -> Callable[[], float]:
+def get_monotonic(clock: Callable[[], float]) -> Callable[[], float]:
     """Return ``clock.monotonic``, or the clock itself if it has none, as the fake clocks of tests."""
     monotonic: Callable[[], float] = getattr(clock, "monotonic", clock)
     return monotonic
@@ -53,7 +53,7 @@ class ClockJumpDetector:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._monotonic = monotonic_of(clock)
+        self._monotonic = get_monotonic(clock)
         self._started_at = clock()
         self._started_monotonic = self._monotonic()
         self._offset = self._started_at - self._started_monotonic

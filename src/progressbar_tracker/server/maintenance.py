@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from .access.keys import key_ended_at
 from .audit_log import log_credential_writes
-from .clock import ClockJumpDetector, monotonic_of
+from .clock import ClockJumpDetector, get_monotonic
 from .items.serializer import is_stalled
 from .logs import are_events_logged, log_event
 from .models import EndStatus
@@ -87,7 +87,7 @@ class Maintenance:
 
     def __init__(self, services: MaintainedServices) -> None:
         self._services = services
-        self._monotonic = monotonic_of(services.clock)
+        self._monotonic = get_monotonic(services.clock)
         self._jumps = ClockJumpDetector(services.clock)
         self._trimmed_at = self._monotonic() - TRIM_INTERVAL + FIRST_TRIM_DELAY
 
@@ -154,8 +154,8 @@ class Maintenance:
         now = services.clock()
         if services.cluster is not None:
             # Each server has its own clock, so stored instants stay.
-            services.board.restart_periods(now)
-            services.cluster.stored_board.restart_periods(now)
+            services.board.restart_timers(now)
+            services.cluster.stored_board.restart_timers(now)
             return
         changes = services.board.set_clock(now, seconds, now - CLOCK_JUMP_GRACE)
         services.store.enqueue([write for change in changes for write in change.writes()])

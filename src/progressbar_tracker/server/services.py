@@ -13,7 +13,7 @@ from .access.devices import DEVICE_COOKIE_PREFIX
 from .access.rate_limit import RateLimiter
 from .active_responses import ActiveResponses
 from .budget import MAX_EXPORTS, ByteBudget, Slots
-from .clock import monotonic_of
+from .clock import get_monotonic
 from .cluster import ClusterSync
 from .counters import RequestMetrics
 from .hosts import AllowedHosts
@@ -72,7 +72,7 @@ class Services:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self.monotonic = monotonic_of(clock)
+        self.monotonic = get_monotonic(clock)
         self.boot_id = boot_id
         self.epoch = boot_id if shared is None else shared.epoch
         self.openapi = openapi

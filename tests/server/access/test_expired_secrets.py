@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from msgspec.structs import replace
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.access.authorization import identify, principal_of_session
+from progressbar_tracker.server.access.authorization import identify, make_session_principal
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.access.keys import ROTATION_GRACE_SECONDS, Keyring
 from progressbar_tracker.server.access.sessions import LINK_CREDENTIAL, Sessions
@@ -171,7 +171,7 @@ def test_session_is_valid_exactly_while_its_secret_is(steps: list[str]) -> None:
                 expected = identify(ring, secret, now)
             except ProblemError:
                 expected = None
-            assert principal_of_session(ring, session, now, LINK_CREDENTIAL) == expected
+            assert make_session_principal(ring, session, now, LINK_CREDENTIAL) == expected
 
 
 PASSWORD_CHANGES = [

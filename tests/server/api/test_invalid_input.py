@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
+from progressbar_tracker._models import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from progressbar_tracker.server.http.request import Request
 from progressbar_tracker.server.problems import PROBLEM_CODES, ProblemError
 from progressbar_tracker.server.routes import ROUTES
@@ -128,7 +128,7 @@ def test_json_content_types_are_accepted(http: httpx.Client, kind: str) -> None:
 
 @pytest.mark.parametrize("route", BODY_PATHS, ids=" ".join)
 def test_too_large_body_is_refused_with_and_without_length(http: httpx.Client, route: tuple[str, str]) -> None:
-    limit = BATCH_BYTES if "batch" in route[1] else BODY_BYTES
+    limit = MAX_BATCH_BYTES if "batch" in route[1] else MAX_BODY_BYTES
     check_problem(send_unchanged(http, route, b" " * (limit + 1)), "body-too-large")
     chunks = (b" " * 65_536 for _ in range(160))
     reply = http.request(route[0], BODY_PATHS[route], content=chunks)
@@ -146,11 +146,11 @@ def test_body_is_read_only_up_to_limit(module_server: RunningServer) -> None:
     call = Request(module_server.background.app.services, {"type": "http", "headers": []}, receive)
     with pytest.raises(ProblemError, match="bytes at most"):
         asyncio.run(call.read_json())
-    assert taken == BODY_BYTES // 1000 + 1
+    assert taken == MAX_BODY_BYTES // 1000 + 1
 
 
 def test_body_at_limit_is_accepted(http: httpx.Client) -> None:
-    assert http.patch(ITEM_PATH, content=b"{}".ljust(BODY_BYTES)).status_code == 200
+    assert http.patch(ITEM_PATH, content=b"{}".ljust(MAX_BODY_BYTES)).status_code == 200
 
 
 @pytest.mark.parametrize(("field", "value"), INVALID_FIELDS, ids=lambda part: str(part)[:24])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 import pytest
 
-from progressbar_tracker._models import BATCH_BYTES, BODY_BYTES
+from progressbar_tracker._models import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from progressbar_tracker.server import hub, services
 from progressbar_tracker.server.access import keys, sessions, shares
 from progressbar_tracker.server.api.limits import list_limits, serialize_limits
@@ -95,8 +95,8 @@ def too_many_bytes(http: httpx.Client) -> dict[str, object]:
 
 
 LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] = {
-    "bytes of a body": lambda http: http.put("/api/v1/items/a", content=b" " * (BODY_BYTES + 1)).json(),
-    "bytes of a batch": lambda http: http.post("/api/v1/items:batch", content=b" " * (BATCH_BYTES + 1)).json(),
+    "bytes of a body": lambda http: http.put("/api/v1/items/a", content=b" " * (MAX_BODY_BYTES + 1)).json(),
+    "bytes of a batch": lambda http: http.post("/api/v1/items:batch", content=b" " * (MAX_BATCH_BYTES + 1)).json(),
     "operations of a batch": lambda http: http.post("/api/v1/items:batch", json=batch(*[{}] * 501)).json(),
     "items of a key": too_many_items,
     "parts of a run": too_many_parts,

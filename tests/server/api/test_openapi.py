@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 
 from progressbar_tracker import _models
 from progressbar_tracker.server.api import schemas
-from progressbar_tracker.server.api.openapi import list_problems
+from progressbar_tracker.server.api.openapi import list_problem_codes
 from progressbar_tracker.server.problems import PROBLEM_CODES, PROBLEM_REMEDIES, ProblemCode
 from progressbar_tracker.server.routes import ROUTES
 from tests.support.server import make_legacy_item
@@ -37,7 +37,7 @@ def test_document_and_routes_agree(document: dict[str, Any]) -> None:
 
 def test_every_problem_has_remedy_and_route() -> None:
     assert set(get_args(ProblemCode)) == set(PROBLEM_CODES) == set(PROBLEM_REMEDIES)
-    of_routes = {code for row in ROUTES if row.doc is not None for code in list_problems(row, row.doc)}
+    of_routes = {code for row in ROUTES if row.doc is not None for code in list_problem_codes(row, row.doc)}
     assert set(PROBLEM_CODES) - of_routes == {"method-not-allowed"}  # it belongs to no route
 
 

@@ -34,7 +34,7 @@ from progressbar_tracker.server.items.merge import three_way_merge
 from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast, parse_write, parse_write_fast
 from progressbar_tracker.server.models import Notice
-from progressbar_tracker.server.notifications.events import events_of_change
+from progressbar_tracker.server.notifications.events import find_change_events
 from progressbar_tracker.server.notifications.messages import render_message
 from progressbar_tracker.testing import recording
 from tests.support.boards import OWNER_A, item_after, make_body, make_started_board
@@ -235,7 +235,7 @@ def test_threshold_events_use_the_same_rule(before: Number, now: Number, total: 
     board = make_started_board(completed=before, total=total, seq=1)
     earlier = board.require("a")
     later = item_after(board.patch("a", parse_write({"run_id": "r", "completed": now, "seq": 2}, merge=True), 1.0))
-    assert events_of_change(earlier, later, [29, 50, 80]) == events
+    assert find_change_events(earlier, later, [29, 50, 80]) == events
 
 
 def test_block_over_fractions_succeeds() -> None:

@@ -18,8 +18,8 @@ from progressbar_tracker.server.notifications.events import (
     OVERDUE_NOTICE_MAX_AGE,
     OverdueWatch,
     build_notices,
-    events_of_change,
-    overdue_events,
+    find_change_events,
+    find_overdue_events,
 )
 from progressbar_tracker.server.notifications.messages import render_message, render_webhook
 
@@ -46,33 +46,33 @@ def test_percentage_event_only_when_crossed(values: list[float], percents: list[
     states = make_history(values)
     for before, after in pairwise(states):
         crossed = [p for p in percents if is_complete(after.value * 100, p) and not is_complete(before.value * 100, p)]
-        assert events_of_change(before, after, percents) == [f"{p}%" for p in crossed]
+        assert find_change_events(before, after, percents) == [f"{p}%" for p in crossed]
 
 
 @given(VALUE_LISTS.map(sorted), PERCENT_LISTS)
 def test_rising_values_cross_each_percentage_once(values: list[float], percents: list[int]) -> None:
     states = make_history([0.0, *values])
-    events = [e for before, after in pairwise(states) for e in events_of_change(before, after, percents)]
+    events = [e for before, after in pairwise(states) for e in find_change_events(before, after, percents)]
     assert events == [f"{p}%" for p in percents if is_complete(states[-1].value * 100, p)]
 
 
 @given(st.floats(0, 1), PERCENT_LISTS)
 def test_run_that_starts_beyond_a_percentage_crosses_none(value: float, percents: list[int]) -> None:
-    assert events_of_change(None, make_item(value=value), percents) == []
-    assert events_of_change(make_item(run_id="former"), make_item(value=value), percents) == []
+    assert find_change_events(None, make_item(value=value), percents) == []
+    assert find_change_events(make_item(run_id="former"), make_item(value=value), percents) == []
 
 
 @pytest.mark.parametrize("end", END_STATUSES)
 def test_end_event_replaces_percentage_events(end: str) -> None:
     before, after = make_item(value=0.1), make_item(value=1.0, status=end)
-    assert events_of_change(before, after, [25, 50]) == [end]
-    assert events_of_change(after, replace(after, title="again"), [25]) == []
-    assert events_of_change(None, after, [25]) == [end]
-    assert events_of_change(replace(after, run_id="former"), after, []) == [end]
+    assert find_change_events(before, after, [25, 50]) == [end]
+    assert find_change_events(after, replace(after, title="again"), [25]) == []
+    assert find_change_events(None, after, [25]) == [end]
+    assert find_change_events(replace(after, run_id="former"), after, []) == [end]
 
 
 def test_deleted_item_has_no_event() -> None:
-    assert events_of_change(make_item(status="failed"), None, [25]) == []
+    assert find_change_events(make_item(status="failed"), None, [25]) == []
 
 
 def load_channels(tmp_path: Path, text: str) -> Channels:
@@ -130,7 +130,7 @@ SECONDS_VALUES = st.floats(0, 1e6).map(lambda seconds: round(seconds, 3))
 @given(updated=SECONDS_VALUES, timeout=SECONDS_VALUES, since=SECONDS_VALUES, now=SECONDS_VALUES)
 def test_stalled_event_needs_a_full_listening_period(updated: float, timeout: float, since: float, now: float) -> None:
     stalled = make_item(updated_at=updated, heartbeat_timeout=timeout)
-    events, recheck_at = overdue_events(stalled, now, since)
+    events, recheck_at = find_overdue_events(stalled, now, since)
     due_at, certain_at = updated + timeout, max(updated, since) + timeout
     assert bool(events) == (now >= certain_at and now - due_at < OVERDUE_NOTICE_MAX_AGE)
     assert (recheck_at is not None) == (due_at <= now < certain_at)
@@ -138,7 +138,7 @@ def test_stalled_event_needs_a_full_listening_period(updated: float, timeout: fl
 
 @given(deadline=SECONDS_VALUES, now=SECONDS_VALUES)
 def test_late_event_starts_at_the_deadline_and_expires(deadline: float, now: float) -> None:
-    events, _ = overdue_events(make_item(deadline_at=deadline), now, 0.0)
+    events, _ = find_overdue_events(make_item(deadline_at=deadline), now, 0.0)
     assert bool(events) == (0 <= now - deadline < OVERDUE_NOTICE_MAX_AGE)
 
 
@@ -147,7 +147,7 @@ def test_second_stall_of_a_run_is_another_event(tmp_path: Path) -> None:
     ids = set()
     for updated in (10.0, 10.0, 90.0):
         stalled = make_item(updated_at=updated, heartbeat_timeout=5.0)
-        (write,) = build_notices(channels, stalled, overdue_events(stalled, 200.0, 0.0)[0], 200.0)
+        (write,) = build_notices(channels, stalled, find_overdue_events(stalled, 200.0, 0.0)[0], 200.0)
         ids.add(write.notice.notice_id)
     assert len(ids) == 2
 

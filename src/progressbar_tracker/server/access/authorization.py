@@ -12,7 +12,7 @@ import msgspec
 from progressbar_tracker._models import KEY_PERMISSIONS, KEY_TYPES, KeyType, Permission
 from progressbar_tracker.server.problems import ProblemError
 
-from .keys import Keyring, credential_ends_at, is_usable
+from .keys import Keyring, compute_credential_end, is_usable
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.models import SessionRecord
@@ -104,7 +104,7 @@ def identify(keyring: Keyring, secret: str, now: float) -> Principal:
     return Principal(record.key_id, record.name, record.type, record.group)
 
 
-def principal_of_session(
+def make_session_principal(
     keyring: Keyring, session: SessionRecord, now: float, operator_credential: str
 ) -> Principal | None:
     """Return the principal of a session; ``None`` if its credential has ended.
@@ -118,6 +118,6 @@ def principal_of_session(
     if session.key_id is None:
         return Principal(OPERATOR_ID, OPERATOR_ID, "admin") if session.credential == operator_credential else None
     record = keyring.get(session.key_id)
-    if record is None or now >= credential_ends_at(record, session.credential):
+    if record is None or now >= compute_credential_end(record, session.credential):
         return None
     return Principal(record.key_id, record.name, record.type, record.group)

@@ -8,13 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.audit_log import log_credential_writes, log_key_event
-from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of, read_monotonic
+from progressbar_tracker.server.clock import ClockJumpDetector, get_monotonic, read_monotonic
 from progressbar_tracker.server.mutations import DropSession, SaveKey, TouchKey, TouchSession
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import authorization
-from .keys import Keyring, credential_ends_at
+from .keys import Keyring, compute_credential_end
 from .sessions import Sessions
 from .shares import Shares
 
@@ -79,7 +79,7 @@ class CredentialCache:
         self._hub = hub
         self._commit = commit
         self._clock = clock
-        self._monotonic = monotonic_of(clock)
+        self._monotonic = get_monotonic(clock)
         self._clock_jumps = ClockJumpDetector(clock)
         self._expired: set[tuple[str, float]] = set()
         self._was_stale = False
@@ -133,7 +133,7 @@ class CredentialCache:
         record = self.find_session(cookie)
         if record is None or (record.key_id is not None and self._is_key_expired(record.key_id)):
             return None
-        return authorization.principal_of_session(self.keyring, record, self.secure_now(), self._operator_credential)
+        return authorization.make_session_principal(self.keyring, record, self.secure_now(), self._operator_credential)
 
     async def end_session(self, record: SessionRecord) -> None:
         """End a session at once, and wait until that is on disk.
@@ -161,7 +161,7 @@ class CredentialCache:
         now = self._clock()
         self._drop_sessions(
             lambda record: (
-                authorization.principal_of_session(self.keyring, record, now, self._operator_credential) is not None
+                authorization.make_session_principal(self.keyring, record, now, self._operator_credential) is not None
             )
         )
         self.apply_key_changes()
@@ -173,7 +173,7 @@ class CredentialCache:
             lambda record: (
                 math.inf
                 if record.key_id is None
-                else credential_ends_at(self.keyring.get(record.key_id), record.credential)
+                else compute_credential_end(self.keyring.get(record.key_id), record.credential)
             )
         )
         self._drop_sessions(lambda record: now < record.expires_at)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from progressbar_tracker._models import (
-    GROUP_LENGTH,
     KEY_TYPES,
+    MAX_GROUP_LENGTH,
     FieldError,
     KeyType,
     check_text,
@@ -86,7 +86,7 @@ def new_key(
         hash=digest(secret),
         created_at=now,
         expires_at=expires_at,
-        group=None if group is None else check_text("group", group, GROUP_LENGTH) or None,
+        group=None if group is None else check_text("group", group, MAX_GROUP_LENGTH) or None,
     )
     return NewKey(record, secret)
 
@@ -133,7 +133,7 @@ def key_ended_at(record: KeyRecord) -> float:
     return min(ends, default=math.inf)
 
 
-def credential_ends_at(record: KeyRecord | None, credential: str | None) -> float:
+def compute_credential_end(record: KeyRecord | None, credential: str | None) -> float:
     """Return the instant at which a credential of a key ends.
 
     Args:

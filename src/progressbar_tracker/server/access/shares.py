@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from progressbar_tracker._models import GROUP_LENGTH, FieldError, check_id, check_text
+from progressbar_tracker._models import MAX_GROUP_LENGTH, FieldError, check_id, check_text
 from progressbar_tracker.server.models import ShareRecord, digest
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def new_share(now: float, *, group: object = None, item: object = None, expires_
         share_id=secrets.token_hex(4),
         hash=digest(token),
         created_at=now,
-        group=None if group is None else check_text("group", group, GROUP_LENGTH, min_length=1),
+        group=None if group is None else check_text("group", group, MAX_GROUP_LENGTH, min_length=1),
         item=None if item is None else check_id(item, "item"),
         expires_at=expires_at,
     )

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from progressbar_tracker._models import (
-    BATCH_BYTES,
     ITEM_STATUSES,
+    MAX_BATCH_BYTES,
     FieldError,
     OpResult,
     check_text,
@@ -144,7 +144,7 @@ async def delete_item(request: Request) -> Response:
 
 async def write_batch(request: Request) -> Response:
     """``POST /api/v1/items:batch``: each operation has its own result, and one commit persists them all."""
-    raw = await request.read_raw_json(BATCH_BYTES)
+    raw = await request.read_raw_json(MAX_BATCH_BYTES)
     fast = parse_batch_fast(raw)
     ops = parse_batch(decode_object(raw)) if fast is None else fast
     services, board = request.services, request.services.board

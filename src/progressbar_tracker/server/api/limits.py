@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import (
-    BATCH_BYTES,
-    BATCH_OPS,
-    BODY_BYTES,
-    DESCRIPTION_LENGTH,
-    ID_LENGTH,
-    META_ENTRIES,
-    META_LENGTH,
-    NOTIFY_ENTRIES,
-    PART_LENGTH,
-    TITLE_LENGTH,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_OPS,
+    MAX_BODY_BYTES,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_META_ENTRIES,
+    MAX_META_LENGTH,
+    MAX_NOTIFY_ENTRIES,
+    MAX_PART_LENGTH,
+    MAX_TITLE_LENGTH,
 )
 from progressbar_tracker.server import budget, capacity, frames, hosts, hub, maintenance, pools, proxies
 from progressbar_tracker.server.access import keys, sessions, shares
@@ -56,9 +56,9 @@ class Limit(NamedTuple):
 def list_limits(settings: Settings) -> list[Limit]:
     """Return all limits of a server."""
     return [
-        Limit("bytes of a body", BODY_BYTES, "body-too-large", "body_bytes"),
-        Limit("bytes of a batch", BATCH_BYTES, "body-too-large", "batch_bytes"),
-        Limit("operations of a batch", BATCH_OPS, "invalid-field", "batch_ops"),
+        Limit("bytes of a body", MAX_BODY_BYTES, "body-too-large", "body_bytes"),
+        Limit("bytes of a batch", MAX_BATCH_BYTES, "body-too-large", "batch_bytes"),
+        Limit("operations of a batch", MAX_BATCH_OPS, "invalid-field", "batch_ops"),
         Limit("bytes of the headers of a request", capacity.MAX_HEAD_BYTES, "The connection is closed."),
         *(
             [Limit("requests a second of a key", settings.max_requests, "rate-limited", "requests")]
@@ -67,11 +67,13 @@ def list_limits(settings: Settings) -> list[Limit]:
         ),
         Limit("items of a key", settings.max_items, "too-many-items", "items"),
         Limit("parts of a run", transition.MAX_PARTS, "invalid-field", "parts"),
-        Limit("entries of meta", META_ENTRIES, "invalid-field"),
-        Limit("channels that an item names", NOTIFY_ENTRIES, "invalid-field"),
-        Limit("characters of an id, a title, a group, a text of meta or of a search", TITLE_LENGTH, "invalid-field"),
-        Limit("characters of a description or an error", DESCRIPTION_LENGTH, "invalid-field"),
-        Limit("characters of the name of a part", PART_LENGTH, "invalid-field"),
+        Limit("entries of meta", MAX_META_ENTRIES, "invalid-field"),
+        Limit("channels that an item names", MAX_NOTIFY_ENTRIES, "invalid-field"),
+        Limit(
+            "characters of an id, a title, a group, a text of meta or of a search", MAX_TITLE_LENGTH, "invalid-field"
+        ),
+        Limit("characters of a description or an error", MAX_DESCRIPTION_LENGTH, "invalid-field"),
+        Limit("characters of the name of a part", MAX_PART_LENGTH, "invalid-field"),
         Limit("former runs that an item remembers", board.MAX_PAST_RUNS, "The oldest is dropped."),
         Limit(
             "samples of a run",
@@ -116,11 +118,11 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("streams with one key or link", hub.MAX_STREAMS // 2, "too-many-streams"),
         Limit("streams without a key from one network", hub.MAX_STREAMS // hub.ADDRESS_FRACTION, "too-many-streams"),
         Limit("exports of the history", budget.MAX_EXPORTS, "too-many-streams"),
-        Limit("exports for one key or network", budget.MAX_EXPORTS // budget.HOLDER_FRACTION, "too-many-streams"),
+        Limit("exports for one key or network", budget.MAX_EXPORTS // budget.HOLDER_DIVISOR, "too-many-streams"),
         Limit("MiB of responses that clients leave unread", settings.max_unread, "too-many-bytes"),
         Limit(
             "MiB of them for one key or network",
-            settings.max_unread // budget.HOLDER_FRACTION,
+            settings.max_unread // budget.HOLDER_DIVISOR,
             "too-many-bytes",
         ),
         Limit(
@@ -144,4 +146,4 @@ def serialize_limits(settings: Settings) -> dict[str, int]:
     return {limit.key: limit.maximum for limit in list_limits(settings) if limit.key is not None}
 
 
-assert ID_LENGTH == TITLE_LENGTH == META_LENGTH == MAX_TEXT_LENGTH  # they share a row
+assert MAX_ID_LENGTH == MAX_TITLE_LENGTH == MAX_META_LENGTH == MAX_TEXT_LENGTH  # they share a row

@@ -99,7 +99,7 @@ def build_document(routes: Iterable[Route], version: str) -> Document:
     }
 
 
-def list_problems(route: Route, doc: RouteDoc) -> tuple[ProblemCode, ...]:
+def list_problem_codes(route: Route, doc: RouteDoc) -> tuple[ProblemCode, ...]:
     """Return the codes of the problems that a route may respond with."""
     codes = list(COMMON_PROBLEMS)
     if route.path not in HEALTH_PATHS:
@@ -175,7 +175,7 @@ def _build_responses(route: Route, doc: RouteDoc, schemas: Mapping[int, Document
     if route.is_page and route.action != "public":
         responses["303"] = {"description": "Not signed in: the sign-in page."}
     by_status: dict[int, list[ProblemCode]] = {}
-    for code in list_problems(route, doc):
+    for code in list_problem_codes(route, doc):
         by_status.setdefault(PROBLEM_CODES[code][0], []).append(code)
     for number, codes in sorted(by_status.items()):
         examples = {

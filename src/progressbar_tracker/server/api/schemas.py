@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, T
 from msgspec import Meta
 
 from progressbar_tracker._models import (
-    BATCH_OPS,
     ITEM_FIELDS,
-    META_ENTRIES,
-    META_LENGTH,
-    NOTIFY_ENTRIES,
-    NOTIFY_LENGTH,
+    MAX_BATCH_OPS,
+    MAX_META_ENTRIES,
+    MAX_META_LENGTH,
+    MAX_NOTIFY_ENTRIES,
+    MAX_NOTIFY_LENGTH,
     NUMBER_LIMIT,
     WEIGHT_LIMIT,
     FieldKind,
@@ -46,7 +46,7 @@ def _text(limit: int) -> Any:
     return Annotated[str, Meta(max_length=limit, pattern=LINES_PATTERN)]
 
 
-_MetaValue: Any = _text(META_LENGTH)
+_MetaValue: Any = _text(MAX_META_LENGTH)
 Instant = Annotated[
     str,
     Meta(
@@ -67,9 +67,9 @@ _KIND_TYPES: Final[dict[FieldKind, Callable[[int], Any]]] = {
     "seq": lambda _: Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT)],
     "status": lambda _: Status,
     "meta": lambda _: Annotated[
-        dict[_line(META_LENGTH, min_length=1), _MetaValue], Meta(max_length=META_ENTRIES)  # type: ignore[misc]
+        dict[_line(MAX_META_LENGTH, min_length=1), _MetaValue], Meta(max_length=MAX_META_ENTRIES)  # type: ignore[misc]
     ],
-    "notify": lambda _: Annotated[list[_line(NOTIFY_LENGTH, min_length=1)], Meta(max_length=NOTIFY_ENTRIES)],  # type: ignore[misc]
+    "notify": lambda _: Annotated[list[_line(MAX_NOTIFY_LENGTH, min_length=1)], Meta(max_length=MAX_NOTIFY_ENTRIES)],  # type: ignore[misc]
     "deadline": lambda _: Instant,
     "bool": lambda _: bool,
     "measure": lambda _: float,
@@ -176,7 +176,7 @@ else:
 class Batch(TypedDict):
     """Operations, validated one by one and persisted by one commit."""
 
-    ops: Annotated[list[Op], Meta(max_length=BATCH_OPS)]
+    ops: Annotated[list[Op], Meta(max_length=MAX_BATCH_OPS)]
 
 
 class Problem(TypedDict, total=False):
@@ -354,7 +354,7 @@ class Shares(TypedDict):
 class Channel(TypedDict):
     """A channel of the operator's file, without its address and its secret."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=NOTIFY_LENGTH, examples=["phone"])]
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NOTIFY_LENGTH, examples=["phone"])]
     kind: Literal["webhook", "apprise"]
     place: Annotated[str, Meta(description="The host of a webhook, or the service.", examples=["hooks.example.org"])]
     on: Annotated[list[str], Meta(description="The events that are sent.", examples=[["failed", "25%"]])]

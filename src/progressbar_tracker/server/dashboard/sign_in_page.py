@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
-from progressbar_tracker.server.access.keys import credential_ends_at
+from progressbar_tracker.server.access.keys import compute_credential_end
 from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.response import Header, Response, redirect
@@ -139,7 +139,7 @@ async def _start_session(
     services, now = request.services, request.services.clock()
     key_id, until = None, math.inf
     if key is not None:
-        key_id, until = key.key_id, credential_ends_at(key, credential)
+        key_id, until = key.key_id, compute_credential_end(key, credential)
     credential = credential or services.operator_credential
     agent = request.headers.get(b"user-agent", b"").decode("latin-1")[:MAX_AGENT_LENGTH]
     # Always a new cookie: an attacker may have planted the previous one.

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from progressbar_tracker._models import BODY_BYTES, FieldError, check_id, check_text
+from progressbar_tracker._models import MAX_BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.access.authorization import GUEST_ID, Principal, authorize
 from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.budget import ANONYMOUS_PREFIX
@@ -255,7 +255,7 @@ class Request:
             if not message.get("more_body") or len(received) > limit:
                 return bytes(received), message
 
-    async def read_json(self, limit: int = BODY_BYTES) -> dict[str, object]:
+    async def read_json(self, limit: int = MAX_BODY_BYTES) -> dict[str, object]:
         """Return the body, a JSON object.
 
         Raises:
@@ -263,7 +263,7 @@ class Request:
         """
         return decode_object(await self.read_raw_json(limit))
 
-    async def read_raw_json(self, limit: int = BODY_BYTES) -> bytes:
+    async def read_raw_json(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """Return the body if its media type is JSON.
 
         Raises:
@@ -287,7 +287,7 @@ class Request:
         media_type = self.headers.get(b"content-type", b"")
         if media_type.partition(b";")[0].strip().lower() != b"application/x-www-form-urlencoded":
             raise ProblemError("unsupported-media-type", "send the body as application/x-www-form-urlencoded")
-        body = await self.read_body(BODY_BYTES)
+        body = await self.read_body(MAX_BODY_BYTES)
         try:
             return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=20))
         except ValueError:
@@ -359,7 +359,7 @@ class Request:
         Raises:
             ProblemError: As :meth:`read_body` and :meth:`reauthorize`; ``unavailable`` if the store cannot be read.
         """
-        self._body = await self.read_body(BODY_BYTES)
+        self._body = await self.read_body(MAX_BODY_BYTES)
         await self.reauthorize_with_stored()
 
     async def reauthorize_with_stored(self) -> None:

@@ -151,7 +151,7 @@ class ItemTable:
         """Record runs that any server has moved to the history."""
         self._pending_changes.ended_runs.extend(runs)
 
-    def restart_periods(self, now: float) -> None:
+    def restart_timers(self, now: float) -> None:
         """Restart the timer of every item at ``now``, as after a change of the clock. Items do not change."""
         self._timers.restart(now)
 

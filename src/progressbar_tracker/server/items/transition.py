@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from progressbar_tracker._models import META_ENTRIES, FieldError, Number, check_number, compute_fraction
+from progressbar_tracker._models import MAX_META_ENTRIES, FieldError, Number, check_number, compute_fraction
 from progressbar_tracker.server.models import Item, Part
 from progressbar_tracker.server.problems import ProblemError, field_problem
 
@@ -114,8 +114,8 @@ def _merge_meta(base: dict[str, str], fields: WriteFields) -> dict[str, str]:
     cleared = fields.get("meta_cleared", ())
     remaining = {} if "*" in cleared else {name: text for name, text in base.items() if name not in cleared}
     merged = remaining | (fields["meta"] or {})
-    if len(merged) > META_ENTRIES:
+    if len(merged) > MAX_META_ENTRIES:
         raise ProblemError(
-            "invalid-field", f"meta must have at most {META_ENTRIES} entries, not {len(merged)}", field="meta"
+            "invalid-field", f"meta must have at most {MAX_META_ENTRIES} entries, not {len(merged)}", field="meta"
         )
     return merged

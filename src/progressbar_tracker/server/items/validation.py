@@ -17,11 +17,11 @@ import msgspec
 from msgspec import Meta
 
 from progressbar_tracker._models import (
-    BATCH_OPS,
     COMPLETION_TOLERANCE,
-    DESCRIPTION_LENGTH,
     ITEM_FIELDS,
-    TITLE_LENGTH,
+    MAX_BATCH_OPS,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_TITLE_LENGTH,
     FieldError,
     ItemWrite,
     LegacyItem,
@@ -87,7 +87,7 @@ _Operation: Any = build_shape("Operation", {"op": Literal["put", "patch", "delet
 
 _decode_write = msgspec.json.Decoder(build_shape("Write", {}, _FAST_TYPES | _ID_TYPE)).decode
 _decode_batch = msgspec.json.Decoder(
-    build_shape("Batch", {"ops": Annotated[list[_Operation], Meta(max_length=BATCH_OPS)]})
+    build_shape("Batch", {"ops": Annotated[list[_Operation], Meta(max_length=MAX_BATCH_OPS)]})
 ).decode
 _decode_legacy = msgspec.json.Decoder(build_shape("Legacy", {name: _fast_type(name) for name in LEGACY_FIELDS})).decode
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -201,8 +201,10 @@ def parse_batch(body: Mapping[str, object]) -> list[BatchOperation | InvalidOper
         raise missing_field("ops")
     if not isinstance(ops, list):
         raise ProblemError("invalid-field", f"ops must be a list, not {format_value(ops)}", field="ops")
-    if len(ops) > BATCH_OPS:
-        raise ProblemError("invalid-field", f"ops must have at most {BATCH_OPS} entries, not {len(ops)}", field="ops")
+    if len(ops) > MAX_BATCH_OPS:
+        raise ProblemError(
+            "invalid-field", f"ops must have at most {MAX_BATCH_OPS} entries, not {len(ops)}", field="ops"
+        )
     return [_parse_operation_safely(op) for op in ops]
 
 
@@ -279,8 +281,8 @@ def parse_legacy(body: Mapping[str, object]) -> LegacyItem:
     try:
         return {
             "id": check_id(body["id"]),
-            "title": check_text("title", body["title"], TITLE_LENGTH),
-            "description": check_text("description", body["description"], DESCRIPTION_LENGTH, allow_newlines=True),
+            "title": check_text("title", body["title"], MAX_TITLE_LENGTH),
+            "description": check_text("description", body["description"], MAX_DESCRIPTION_LENGTH, allow_newlines=True),
             "value": check_value(body["value"]),
             "weight": check_weight(body["weight"]),
         }

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker._models import GROUP_LENGTH, NOTIFY_LENGTH, format_value, has_control
+from progressbar_tracker._models import MAX_GROUP_LENGTH, MAX_NOTIFY_LENGTH, format_value, has_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ MAX_CHANNELS: Final = 100
 MAX_FILE_BYTES: Final = 1 << 20
 """Of the channel file, and of each file that it names."""
 
-_NAME_PATTERN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NOTIFY_LENGTH - 1}}}")
+_NAME_PATTERN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NOTIFY_LENGTH - 1}}}")
 _PERCENT_PATTERN: Final = re.compile(r"([1-9]\d?)%")
 _CHANNEL_FIELDS: Final = ("url", "url_file", "kind", "secret", "secret_file", "on", "groups", "all", "allow_private")
 
@@ -213,7 +213,7 @@ class _ChannelReader:
         if not _NAME_PATTERN.fullmatch(name):
             raise ConfigError(
                 f"{self._path}{_line_suffix(self._text, name)}: {format_value(name)} is not a valid channel "
-                f"name: use letters, digits, '.', '_' and '-', at most {NOTIFY_LENGTH}"
+                f"name: use letters, digits, '.', '_' and '-', at most {MAX_NOTIFY_LENGTH}"
             )
         if not isinstance(table, dict):
             raise self._config_error("", f"must be a table [channels.{name}]")
@@ -290,8 +290,8 @@ class _ChannelReader:
 
     def _read_groups(self, table: Mapping[str, object]) -> frozenset[str]:
         groups = self._read_texts(table, "groups")
-        if any(not 1 <= len(group) <= GROUP_LENGTH for group in groups):
-            raise self._config_error("groups", f"groups must be names of 1 to {GROUP_LENGTH} characters")
+        if any(not 1 <= len(group) <= MAX_GROUP_LENGTH for group in groups):
+            raise self._config_error("groups", f"groups must be names of 1 to {MAX_GROUP_LENGTH} characters")
         return frozenset(groups)
 
     def _read_texts(self, table: Mapping[str, object], field: str) -> list[str]:

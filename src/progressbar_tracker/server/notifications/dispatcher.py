@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server.clock import ClockJumpDetector, monotonic_of
+from progressbar_tracker.server.clock import ClockJumpDetector, get_monotonic
 from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, Notice
 from progressbar_tracker.server.mutations import MarkNotice, TrimNotices
@@ -110,7 +110,7 @@ class OutboxDispatcher:
         self._channels = channels
         self._is_leader = is_leader
         self._clock = clock
-        self._monotonic = monotonic_of(clock)
+        self._monotonic = get_monotonic(clock)
         self._jumps = ClockJumpDetector(clock)
         self._public_url = public_url
         self._uniform = uniform

@@ -31,7 +31,7 @@ OVERDUE_NOTICE_MAX_AGE: Final = 6 * 86400.0
 _encode = msgspec.json.Encoder().encode
 
 
-def events_of_change(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
+def find_change_events(before: Item | None, after: Item | None, percents: Sequence[int]) -> list[str]:
     """Return the events of a change: the end of the run, or the percentages that it crossed.
 
     A run that starts beyond a percentage does not cross it. A run that ends reports only its end.
@@ -57,7 +57,7 @@ def _has_reached(item: Item, percent: int) -> bool:
     return item.total > 0 and is_complete(item.completed * 100, item.total * percent)
 
 
-def overdue_events(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
+def find_overdue_events(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
     """Return time-based events, each with a deduplication key.
 
     Args:
@@ -162,7 +162,7 @@ class OverdueWatch:
             item = get(item_id)
             if item is None:
                 continue
-            events, recheck_at = overdue_events(item, now, self._since)
+            events, recheck_at = find_overdue_events(item, now, self._since)
             if recheck_at is not None:
                 self._recheck_at[item_id] = recheck_at
             if events:

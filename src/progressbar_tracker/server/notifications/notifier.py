@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from .channels import Channels
 from .dispatcher import OutboxDispatcher
-from .events import OverdueWatch, build_notices, events_of_change
+from .events import OverdueWatch, build_notices, find_change_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +74,7 @@ class Notifier:
                     self._warn_unknown_channels(after)
             elif not channels.has_wildcard:
                 continue
-            events = events_of_change(change.before, after, channels.percents)
+            events = find_change_events(change.before, after, channels.percents)
             if events:
                 writes += build_notices(channels, after, [(event, "") for event in events], self._clock())
         return writes
@@ -88,7 +88,7 @@ class Notifier:
             and after.status == "running"
             and self._is_leader()
         ):
-            events = events_of_change(before, after, channels.percents)
+            events = find_change_events(before, after, channels.percents)
             if events:
                 self._store.enqueue(build_notices(channels, after, [(event, "") for event in events], self._clock()))
 
