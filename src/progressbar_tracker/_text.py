@@ -146,10 +146,11 @@ def escape_json_controls(document: str) -> str:
     >>> print(escape_json_controls('["\x9b2J\u202e"]'))
     ["\u009b2J\u202e"]
     """
-    return _JSON_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+    return re.sub(_JSON_CONTROLS, lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
-_JSON_CONTROLS: Final = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Patterns stay strings until their first use: compiling them would slow the import of the package.
+_JSON_CONTROLS: Final = r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 
 def display_width(text: str) -> int:
@@ -197,7 +198,7 @@ def parse_duration(text: str, *, default_unit: str = "") -> float:
     (5400.0, 31536000.0, 90.0)
     """
     compact = text.replace(" ", "")
-    pieces: list[tuple[str, str]] = _DURATION_PIECE.findall(compact)
+    pieces: list[tuple[str, str]] = re.findall(_DURATION_PIECE, compact, re.ASCII)
     try:
         seconds = [float(number) * _UNIT_SECONDS[unit or default_unit] for number, unit in pieces]
     except KeyError:
@@ -211,7 +212,7 @@ _UNIT_SECONDS: Final = {
     "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0
 }  # fmt: skip
 
-_DURATION_PIECE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(s|min|m|h|d|w|y)?", re.ASCII)
+_DURATION_PIECE: Final = r"(\d{1,12}(?:\.\d{1,12})?)(s|min|m|h|d|w|y)?"
 
 
 def format_duration(seconds: float, *, decimals: int = 0) -> str:
