@@ -52,7 +52,7 @@ FieldKind: TypeAlias = Literal[
 """The rule of a field. A ``line`` has no newlines, a ``text`` may; an optional one is ``None`` when it is empty."""
 
 
-class ItemField(NamedTuple):
+class ItemField:
     """The declaration of one field of an item.
 
     Attributes:
@@ -65,12 +65,24 @@ class ItemField(NamedTuple):
         stored_as: The name of the stored field, if it differs.
     """
 
-    kind: FieldKind
-    limit: int = 0
-    write: Literal["copy", "apply"] | None = None
-    is_public: bool = False
-    is_shown: bool = True
-    stored_as: str | None = None
+    __slots__ = ("is_public", "is_shown", "kind", "limit", "stored_as", "write")
+
+    def __init__(  # a NamedTuple would slow the import of the package
+        self,
+        kind: FieldKind,
+        limit: int = 0,
+        write: Literal["copy", "apply"] | None = None,
+        *,
+        is_public: bool = False,
+        is_shown: bool = True,
+        stored_as: str | None = None,
+    ) -> None:
+        self.kind: Final = kind
+        self.limit: Final = limit
+        self.write: Final = write
+        self.is_public: Final = is_public
+        self.is_shown: Final = is_shown
+        self.stored_as: Final = stored_as
 
 
 ITEM_FIELDS: Final[dict[str, ItemField]] = {

@@ -63,13 +63,6 @@ class Step(NamedTuple):
     sampled_at: float
 
 
-class WarningMessage(NamedTuple):
-    """A line for the log. The sender logs one kind at most once a minute."""
-
-    kind: str
-    text: str
-
-
 class Stats:
     """Counts since the start of a sender.
 
@@ -112,7 +105,7 @@ class Reconciler:
         self.stats = Stats()
         self.unbatched = False  # each operation is a request
         self.disabled_reason: str | None = None  # why nothing is sent to this server any more
-        self.warnings: list[WarningMessage] = []  # the sender logs and removes them
+        self.warnings: list[tuple[str, str]] = []  # kind and text; the sender logs and removes them
         self._boot_id = ""
         self._uniform = uniform
         self.backoff = Backoff(uniform)
@@ -448,7 +441,7 @@ class Reconciler:
         self._warn("unserializable", f"an item was given up, its state cannot be serialized: {format_value(error)}")
 
     def _warn(self, kind: str, text: str) -> None:
-        self.warnings.append(WarningMessage(kind, text))
+        self.warnings.append((kind, text))
 
     def _acknowledge(self, step: Step) -> None:
         record = step.record

@@ -288,8 +288,8 @@ class Sender:
             steps = reconciler.plan(now)
             if steps:
                 self._send(steps)
-        for warning in reconciler.warnings:
-            self._warn(warning.kind, warning.text)
+        for kind, text in reconciler.warnings:
+            self._warn(kind, text)
         reconciler.warnings.clear()
         self._complete_flushes()
         if self._added_sources or self.ended_sources or self._flushes:

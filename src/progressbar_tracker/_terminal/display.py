@@ -206,11 +206,6 @@ class _BarLine:
         )
 
 
-class _DisplayedBar(NamedTuple):
-    run: DisplayedRun
-    bar: Bar
-
-
 class Display:
     """Draws runs on a stream from a thread of its own.
 
@@ -229,7 +224,7 @@ class Display:
 
     def reset(self) -> None:
         """Forget all runs in the child of a fork: the bars belong to the parent."""
-        self._bars: dict[int, _DisplayedBar] = {}
+        self._bars: dict[int, tuple[DisplayedRun, Bar]] = {}
         self._terminals: list[_Terminal] = []
         self._added: deque[tuple[DisplayedRun, object]] = deque()
         self._ended: deque[WakeEvent] = deque()
@@ -321,7 +316,7 @@ class Display:
                 if (run.is_nested and run.sample().status != "running") or stream is self._failed_stream:
                     self._active_keys.discard(id(run))  # ended before its first frame
                 else:
-                    self._bars[id(run)] = _DisplayedBar(run, self._open_bar(run, stream))
+                    self._bars[id(run)] = run, self._open_bar(run, stream)
             except BaseException as error:  # noqa: BLE001 - a stream of the program may raise anything
                 failure = error
                 self._active_keys.discard(id(run))
