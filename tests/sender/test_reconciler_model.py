@@ -229,7 +229,7 @@ def test_unserializable_run_is_dropped_with_a_warning():
     reconciler.add(BrokenSource("broken"), 0.0)
     reconciler.add(FakeSource("sound"), 0.0)
     assert [step.op["id"] for step in reconciler.plan(0.0)] == ["sound"]
-    assert "no number" in reconciler.warnings[0].text
+    assert "no number" in reconciler.warnings[0][1]
     assert len(reconciler) == 1
 
 
