@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 from .access.keys import key_ended_at
 from .audit_log import log_credential_writes
 from .clock import ClockJumpDetector, get_monotonic
+from .items.change import list_writes
 from .items.serializer import is_stalled
 from .logs import are_events_logged, log_event
 from .models import EndStatus
@@ -158,7 +159,7 @@ class Maintenance:
             services.cluster.stored_board.restart_timers(now)
             return
         changes = services.board.set_clock(now, seconds, now - CLOCK_JUMP_GRACE)
-        services.store.enqueue([write for change in changes for write in change.writes()])
+        services.store.enqueue(list_writes(changes))
         services.hub.notify()
 
     def _expire_credentials(self, now: float) -> list[Write]:

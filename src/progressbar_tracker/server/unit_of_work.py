@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import audit_log
 from .cluster import Verdict
+from .items.change import list_writes
 from .mutations import CREDENTIAL_WRITES, DropItem, Probe, SaveItem
 from .problems import ProblemError
 from .stores.base import ChangeBatch, OutdatedError, StoreError
@@ -16,7 +17,7 @@ from .stores.committer import Committer, CommitTimeoutError
 from .unknown_outcomes import UnknownOutcomeError, UnknownOutcomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from .cluster import ClusterSync
     from .hub import Hub
@@ -159,12 +160,10 @@ class UnitOfWork:
     def persist_in_background(self, changes: Sequence[Change]) -> None:
         """Persist changes that no request waits for. In a cluster the next sweep repeats what was not committed."""
         if self._cluster is None:
-            self._store.enqueue([write for change in changes for write in change.writes()])
+            self._store.enqueue(list_writes(changes))
             audit_log.log_item_changes(changes)
         else:
-            task = asyncio.create_task(self._commit_in_background(self._cluster, changes))
-            self._background_tasks.add(task)
-            task.add_done_callback(self._background_tasks.discard)
+            _start_task(self._commit_in_background(self._cluster, changes), self._background_tasks)
 
     async def commit(self, writes: Sequence[Write], undo_writes: Callable[[], Sequence[Write]] = list) -> None:
         """Wait until mutations are on disk.
@@ -248,9 +247,8 @@ class UnitOfWork:
         audit_log.log_item_changes(changes)
 
     async def _commit_in_background(self, cluster: ClusterSync, changes: Sequence[Change]) -> None:
-        writes = [write for change in changes for write in change.writes()]
         try:
-            await self._commit_changes(changes, writes)
+            await self._commit_changes(changes, list_writes(changes))
         except OutdatedError as outdated:
             cluster.apply(ChangeBatch(outdated.rows, out_of_order=True))
         except ProblemError:
@@ -289,6 +287,11 @@ class UnitOfWork:
                 await asyncio.sleep(UNDO_RETRY_DELAY)
 
         if undo_writes is not list:
-            task = asyncio.create_task(undo())
-            self._undo_tasks.add(task)
-            task.add_done_callback(self._undo_tasks.discard)
+            _start_task(undo(), self._undo_tasks)
+
+
+def _start_task(coroutine: Coroutine[object, object, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Start a task; ``tasks`` holds it while it runs, because the event loop does not."""
+    task = asyncio.create_task(coroutine)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

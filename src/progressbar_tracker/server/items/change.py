@@ -10,6 +10,8 @@ from progressbar_tracker.server.models import EndedRun, Item
 from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, Write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from progressbar_tracker.server.models import EndStatus
 
 
@@ -70,6 +72,11 @@ class Change(msgspec.Struct, frozen=True):
         elif self.before is not None:
             writes.append(DropItem(self.before.id, self.before))
         return writes
+
+
+def list_writes(changes: Iterable[Change]) -> list[Write]:
+    """Return the writes of all changes, in order."""
+    return [write for change in changes for write in change.writes()]
 
 
 class PendingChanges(msgspec.Struct, frozen=True):
