@@ -136,7 +136,7 @@ async def delete_item(request: Request) -> Response:
         item_id,
         lambda: _apply_delete(services.board, request.principal, item_id, fields, now),
         request.reauthorize,
-        lambda known: _is_repeated_delete(known, request.principal, fields),
+        lambda known: is_repeated_delete(known, request.principal, fields.get("run_id")),
     )
     assert change.before is not None
     return json_response(serialize_item(change.before, now))
@@ -169,7 +169,7 @@ async def write_batch(request: Request) -> Response:
                         services.unit_of_work.unknown_outcomes.resolve_repeat(
                             item_id,
                             problem,
-                            lambda known: _is_repeated_delete(known, principal, op),  # noqa: B023
+                            lambda known: is_repeated_delete(known, principal, op.get("run_id")),  # noqa: B023
                         )
                         results.append({"id": item_id, "status": 200})
                         continue
@@ -211,13 +211,13 @@ def _apply_delete(board: Board, principal: Principal, item_id: str, fields: Writ
     return board.delete(item_id, now, run_id=fields.get("run_id"))
 
 
-def _is_repeated_delete(change: Change, principal: Principal, fields: WriteFields) -> bool:
-    """Return whether a change is the deletion that a client repeats."""
-    if (
-        change.after is not None
-        or change.before is None
-        or fields.get("run_id", change.before.run_id) != change.before.run_id
-    ):
+def is_repeated_delete(change: Change, principal: Principal | None, run_id: str | None = None) -> bool:
+    """Return whether a change is the deletion that a client repeats, of one run or of any.
+
+    Raises:
+        ProblemError: It is, but the principal may not delete the item.
+    """
+    if change.after is not None or change.before is None or run_id not in {None, change.before.run_id}:
         return False
     authorize(principal, "delete", change.before.owner_id)
     return True

@@ -11,9 +11,10 @@ from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast
 
+from .items import is_repeated_delete
+
 if TYPE_CHECKING:
     from progressbar_tracker._models import LegacyItem
-    from progressbar_tracker.server.access.authorization import Principal
 
 
 async def list_items(request: Request) -> Response:
@@ -65,7 +66,7 @@ async def delete_item(request: Request) -> Response:
         return services.board.delete(item_id, now)
 
     change = await services.unit_of_work.change_item(
-        item_id, decide, request.reauthorize, lambda known: _is_repeated_delete(known, request.optional_principal)
+        item_id, decide, request.reauthorize, lambda known: is_repeated_delete(known, request.optional_principal)
     )
     assert change.before is not None
     return json_response(serialize_item(change.before, now))
@@ -80,14 +81,6 @@ def _is_repeated_create(change: Change, owner: Owner, body: LegacyItem) -> bool:
         and item.owner_id == owner.id
         and all(getattr(item, name) == value for name, value in body.items())
     )
-
-
-def _is_repeated_delete(change: Change, principal: Principal | None) -> bool:
-    """Return whether a change is the deletion that a client repeats."""
-    if change.after is not None or change.before is None:
-        return False
-    authorize(principal, "delete", change.before.owner_id)
-    return True
 
 
 async def _read_legacy_body(request: Request) -> LegacyItem:
