@@ -15,7 +15,9 @@ WIRE_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.
 WRITABLE_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.write is not None)
 """The fields that a client may write, besides the id."""
 
-COPIED_FIELDS: Final = tuple(field.stored_as or name for name, field in ITEM_FIELDS.items() if field.write == "copy")
+COPIED_FIELDS: Final = frozenset(
+    field.stored_as or name for name, field in ITEM_FIELDS.items() if field.write == "copy"
+)
 """The stored fields that a write replaces as they are."""
 
 PUBLIC_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.is_public)

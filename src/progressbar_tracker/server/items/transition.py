@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MAX_PARTS: Final = 1000
 """Maximum parts of one run."""
 
-_COPIED_FIELDS: Final = frozenset(COPIED_FIELDS)
-
 
 def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, overwrite: bool) -> Item:
     """Return the item after a write of its own run.
@@ -40,7 +38,7 @@ def apply_write(before: Item, fields: WriteFields, now: float, *, rev: int, over
     """
     # An overwrite is a merge into a blank item of the same run; the counts of the other parts stay.
     base = _blank_item(before, fields) if overwrite else before
-    named: dict[str, object] = {name: value for name, value in fields.items() if name in _COPIED_FIELDS}
+    named: dict[str, object] = {name: value for name, value in fields.items() if name in COPIED_FIELDS}
     if "meta" in fields:
         named["meta"] = _merge_meta(base.meta, fields)
     if base.parts or fields.get("part") is not None:
