@@ -62,8 +62,8 @@ RETRY_MILLISECONDS: Final = 2000
 MAX_STREAMS: Final = 5000
 """The most open streams, if the process may have as many; one key or link may have half of them."""
 
-ADDRESS_FRACTION: Final = 4
-"""Without a key, the network of a client may open this fraction of the streams, a quarter."""
+ADDRESS_DIVISOR: Final = 4
+"""Without a key, the network of a client may open the limit of streams divided by this number."""
 
 MAX_CACHED_SNAPSHOTS: Final = 100
 """The most snapshots that are cached for further subscribers."""
@@ -138,7 +138,7 @@ class Hub:
             ProblemError: ``too-many-streams``.
         """
         limit = min(MAX_STREAMS, capacity.max_streams())
-        address_limit = max(limit // ADDRESS_FRACTION, 1)
+        address_limit = max(limit // ADDRESS_DIVISOR, 1)
         if address is not None and self._streams_by_holder[address] >= address_limit:
             why = f"{self._streams_by_holder[address]} streams are open from this network, the limit without a key"
             quota = Quota("streams", address_limit, 0, reset=30, unit="concurrent-requests")

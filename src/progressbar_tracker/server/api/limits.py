@@ -116,7 +116,7 @@ def list_limits(settings: Settings) -> list[Limit]:
         ),
         Limit("streams", hub.MAX_STREAMS, "too-many-streams", "streams"),
         Limit("streams with one key or link", hub.MAX_STREAMS // 2, "too-many-streams"),
-        Limit("streams without a key from one network", hub.MAX_STREAMS // hub.ADDRESS_FRACTION, "too-many-streams"),
+        Limit("streams without a key from one network", hub.MAX_STREAMS // hub.ADDRESS_DIVISOR, "too-many-streams"),
         Limit("exports of the history", budget.MAX_EXPORTS, "too-many-streams"),
         Limit("exports for one key or network", budget.MAX_EXPORTS // budget.HOLDER_DIVISOR, "too-many-streams"),
         Limit("MiB of responses that clients leave unread", settings.max_unread, "too-many-bytes"),
