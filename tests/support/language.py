@@ -11,6 +11,7 @@ import io
 import re
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -136,6 +137,7 @@ def _is_message(text: str) -> bool:
     return bool(re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", text))
 
 
+@cache
 def read_sentences(path: Path) -> list[Sentence]:
     """Return the sentences of a file by its kind; none for kinds without prose."""
     text = path.read_text("utf-8")
