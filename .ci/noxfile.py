@@ -1,4 +1,4 @@
-"""Named checks: ``nox -f .ci/noxfile.py -s lint types layers tests docs bench``.
+"""Named checks: ``nox -f .ci/noxfile.py -s lint types scripts layers tests docs bench``.
 
 ``.ci/run`` calls these sessions. ``long`` queues the sessions that take hours; run it before an issue is closed.
 Sessions use nox's own environment, unless they need another Python or other packages.
@@ -10,29 +10,36 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import nox
 
 PROJECT_ROOT = Path(__file__).parents[1]
 BIN_FOLDER = Path(sys.executable).parent
-PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
+PYTHON_VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 """The supported versions; the first one runs the whole suite."""
+
+TEST_ROOT_VERSIONS = ("3.14", "3.15")
+"""Versions that ``.ci/python-root`` provides if the machine lacks them."""
 
 INTERPRETER_TESTS = [
     "tests/dropin",
+    "tests/test_environment_isolation.py",
     *(
         f"tests/tracking/{name}.py"
         for name in (
             "test_counter", "test_environments", "test_exit_signals", "test_fork",
-            "test_end_states", "test_exit", "test_parts",
+            "test_end_states", "test_exit", "test_interpreters", "test_parts",
         )
     ),
 ]  # fmt: skip
-"""Tests whose result depends on the interpreter."""
+"""Tests whose result depends on the interpreter, and of the audit hook, which a run with coverage lacks."""
 
 LONG_SESSIONS = (
-    "trainers", "fuzz", "crash(sqlite)", "crash(postgres)", "crash(postgres-outage)", "abuse", "soak"
+    *(f"{session}({version})" for version in PYTHON_VERSIONS[1:] for session in ("interpreters", "tqdm")),
+    "trainers", "fuzz", "crash(sqlite)", "crash(postgres)", "crash(postgres-outage)", "failover",
+    "abuse", "soak", "chaos", "image",
 )  # fmt: skip
 """Sessions that ``long`` queues, in this order."""
 
@@ -45,7 +52,7 @@ CRASH_ARGUMENTS = {
 
 nox.options.default_venv_backend = "none"
 nox.options.envdir = str(PROJECT_ROOT / ".nox")
-nox.options.sessions = ["lint", "types", "layers", "tests"]
+nox.options.sessions = ["lint", "types", "scripts", "layers", "tests"]
 
 
 def find_python(version: str) -> str | None:
@@ -61,9 +68,25 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def require_python(session: nox.Session, version: str) -> str:
-    """Return the interpreter of a version, or skip the session."""
-    return find_python(version) or session.skip(f"Python {version} is not installed")
+class Interpreter(NamedTuple):
+    """An interpreter, and the command in front of it and of the programs of its environments."""
+
+    path: str
+    prefix: tuple[str, ...] = ()
+
+
+def require_python(session: nox.Session, version: str) -> Interpreter:
+    """Return the interpreter of a version, of the machine or else of a test root, or skip the session."""
+    path = find_python(version)
+    if path is not None:
+        return Interpreter(path)
+    if version not in TEST_ROOT_VERSIONS:
+        session.skip(f"Python {version} is not installed")
+    command = str(PROJECT_ROOT / ".ci/python-root")
+    made = subprocess.run([command, "make"], stderr=subprocess.PIPE, text=True, check=False)
+    if made.returncode:
+        session.skip(f"Python {version} is not installed, and {made.stderr.strip() or made.returncode}")
+    return Interpreter(f"/usr/bin/python{version}", (command, "run"))
 
 
 def run(session: nox.Session, command: str, *arguments: object) -> None:
@@ -72,12 +95,12 @@ def run(session: nox.Session, command: str, *arguments: object) -> None:
     session.run(str(BIN_FOLDER / command), *map(str, arguments))
 
 
-def make_venv(session: nox.Session, python: str, *requirements: str) -> Path:
+def make_venv(session: nox.Session, python: Interpreter, *requirements: str) -> Path:
     """Create an environment and return its ``bin`` folder."""
     folder = Path(session.create_tmp()) / "venv"
     session.chdir(PROJECT_ROOT)
-    session.run(python, "-m", "venv", "--clear", str(folder))
-    session.run(str(folder / "bin/pip"), "install", "--quiet", "--no-compile", *requirements)
+    session.run(*python.prefix, python.path, "-m", "venv", "--clear", str(folder))
+    session.run(*python.prefix, str(folder / "bin/pip"), "install", "--quiet", "--no-compile", *requirements)
     return folder / "bin"
 
 
@@ -94,6 +117,14 @@ def types(session: nox.Session) -> None:
     """Check the source with mypy, and the public API with pyright as well."""
     run(session, "mypy")
     run(session, "pyright", "--pythonpath", sys.executable)
+
+
+@nox.session
+def scripts(session: nox.Session) -> None:
+    """Check the types of the dashboard's scripts with the TypeScript compiler."""
+    session.chdir(PROJECT_ROOT)
+    session.run("npm", "ci", "--prefix", ".ci", "--omit=optional", "--silent", external=True)
+    session.run(".ci/node_modules/.bin/tsc", "--project", ".ci", external=True)
 
 
 @nox.session
@@ -124,6 +155,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the README again, from fixed items and a fixed clock."""
+    run(session, "python", "-m", "tests.documentation.pictures", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the short form of each benchmark, to prove that it works. Its figures mean nothing."""
     for script in sorted((PROJECT_ROOT / "tests/benchmarks").glob("*.py")):
@@ -133,7 +170,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def audit(session: nox.Session) -> None:
     """Look up known vulnerabilities of the locked dependencies."""
-    commands = make_venv(session, sys.executable, "pip-audit")
+    commands = make_venv(session, Interpreter(sys.executable), "pip-audit")
     run(session, "python", ".ci/pip-audit", commands / "pip-audit")
 
 
@@ -141,16 +178,25 @@ def audit(session: nox.Session) -> None:
 @nox.parametrize("version", PYTHON_VERSIONS[1:], ids=PYTHON_VERSIONS[1:])
 def interpreters(session: nox.Session, version: str) -> None:
     """Run the interpreter's tests on another version."""
-    commands = make_venv(session, require_python(session, version), "-e", ".[dev]")
-    session.run(str(commands / "pytest"), "-p", "no:cacheprovider", "-r", "", *INTERPRETER_TESTS)
+    python = require_python(session, version)
+    commands = make_venv(session, python, "-e", ".[dev]")
+    session.run(*python.prefix, str(commands / "pytest"), "-p", "no:cacheprovider", "-r", "", *INTERPRETER_TESTS)
+
+
+@nox.session
+def python_root(session: nox.Session) -> None:
+    """Unpack the Pythons that the machine lacks, for other sessions."""
+    for version in TEST_ROOT_VERSIONS:
+        require_python(session, version)
 
 
 @nox.session
 @nox.parametrize("version", PYTHON_VERSIONS, ids=PYTHON_VERSIONS)
 def tqdm(session: nox.Session, version: str) -> None:
     """Run tqdm's test suite on the drop-in class."""
+    python = require_python(session, version)
     session.chdir(PROJECT_ROOT)
-    session.run(".ci/tqdm-suite", require_python(session, version), *session.posargs)
+    session.run(*python.prefix, ".ci/tqdm-suite", python.path, *session.posargs)
 
 
 @nox.session
@@ -167,15 +213,17 @@ def wheel(session: nox.Session, version: str) -> None:
     environment = {"PROGRESSBAR_CONFIG": str(folder / "config.toml"), "HOME": str(folder)}
     program = (
         "import progressbar_tracker as p; assert 'site-packages' in p.__file__, p.__file__; "
-        "assert sum(p.track(range(10), display=False)) == 45"
+        "assert sum(p.track(range(10), display=False)) == 45; "
+        "from progressbar_tracker.server.dashboard.handbook import load_handbook; "
+        "assert 'reference/errors' in load_handbook().pages"
     )
-    session.run(str(commands / "python"), "-W", "error", "-c", program, env=environment)
-    session.run(str(commands / "progressbar-tracker"), "demo", "--once", env=environment)
+    session.run(*python.prefix, str(commands / "python"), "-W", "error", "-c", program, env=environment)
+    session.run(*python.prefix, str(commands / "progressbar-tracker"), "demo", "--once", env=environment)
 
 
 @nox.session
 def trainers(session: nox.Session) -> None:
-    """Test the training callbacks with the real packages (1.1 GB)."""
+    """Test the integrations of large packages with the real packages (2 GB)."""
     session.chdir(PROJECT_ROOT)
     session.run(".ci/training-integrations")
 
@@ -194,6 +242,12 @@ def crash(session: nox.Session, scenario: str) -> None:
 
 
 @nox.session
+def failover(session: nox.Session) -> None:
+    """Fail a PostgreSQL primary over under load, and compare what is left with what was acknowledged."""
+    run(session, "python", "tests/end_to_end/failover.py", *(session.posargs or ("--rounds", 20)))
+
+
+@nox.session
 def abuse(session: nox.Session) -> None:
     """Measure the server's memory and response times under abusive loads."""
     run(session, "python", "tests/benchmarks/abuse.py", *session.posargs)
@@ -203,6 +257,19 @@ def abuse(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Run a steady load for 30 minutes; fail if memory, files or threads grow."""
     run(session, "python", "tests/benchmarks/soak.py", *(session.posargs or ("--minutes", 30)))
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Break servers for an hour; fail if a state differs from an acknowledged one, or memory, files or threads grow."""
+    run(session, "python", "tests/benchmarks/soak.py", "--chaos", *(session.posargs or ("--minutes", 60)))
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Build the image with buildah, and run it."""
+    session.chdir(PROJECT_ROOT)
+    session.run(".ci/image")
 
 
 @nox.session

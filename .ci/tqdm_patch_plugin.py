@@ -15,17 +15,22 @@ from progressbar_tracker.tqdm import tqdm as tqdm_class
 
 TQDM_CLASSES = {tqdm.std.tqdm, tqdm.asyncio.tqdm_asyncio}
 
+
+def replace_class(value: object) -> object:
+    """Return the drop-in class instead of one of tqdm's."""
+    return tqdm_class if isinstance(value, type) and value in TQDM_CLASSES else value
+
+
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] == "tqdm":
         for key, value in list(vars(module).items()):
-            if isinstance(value, type) and value in TQDM_CLASSES:
+            if replace_class(value) is not value:
                 setattr(module, key, tqdm_class)
         for function in vars(module).values():
-            defaults = getattr(function, "__defaults__", None)
-            if defaults and any(value in TQDM_CLASSES for value in defaults if isinstance(value, type)):
-                function.__defaults__ = tuple(
-                    tqdm_class if isinstance(value, type) and value in TQDM_CLASSES else value for value in defaults
-                )
+            if getattr(function, "__defaults__", None):
+                function.__defaults__ = tuple(map(replace_class, function.__defaults__))
+            if getattr(function, "__kwdefaults__", None):
+                function.__kwdefaults__ = {key: replace_class(value) for key, value in function.__kwdefaults__.items()}
 
 
 def pytest_report_header() -> str:

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 import progressbar_tracker
-from progressbar_tracker import ProgressBar
+from progressbar_tracker import ProgressBar, _runtime
 from progressbar_tracker.testing import recording
 from tests.support.fault_server import WRITE_KEY, FaultServer
 from tests.support.postgres import postgres_cluster, postgres_url  # noqa: F401  # fixtures for all
@@ -31,9 +31,16 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No deadline, because the machine may be busy. pytest-timeout ends a test that hangs.
-hypothesis.settings.register_profile("patient", deadline=None)
+# No limits of time, because the machine may be busy. pytest-timeout ends a test that hangs.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+accesses_watched = pytest.StashKey[bool]()
+
+
+def pytest_configure(config):
+    config.stash[accesses_watched] = isolation.watch_accesses(coverage=bool(config.getoption("cov_source", None)))
 
 
 TESTS_FOLDER = Path(__file__).parent
@@ -51,7 +58,9 @@ def isolated_environment(request, tmp_path, monkeypatch):
         if name.startswith(("PROGRESSBAR_", "ADMIN_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PROGRESSBAR_CONFIG", str(tmp_path / "user-config" / "config.toml"))
+    monkeypatch.setenv("PROGRESSBAR_ENVIRONMENT", "0")  # the tests may run in a CI service or a container
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(_runtime, "_failure_lines", None)  # a command in this process shows its failures
     yield
     progressbar_tracker.configure()
     violations, isolation.violations[:] = list(isolation.violations), []

@@ -111,10 +111,16 @@ def every_keyword(pb: ProgressBar, apb: AsyncProgressBar) -> None:
         weight=1,
         group="g",
         keep=True,
+        notify=["phone"],
+        deadline=3600,
+        stuck_after=600,
         interval=0.5,
         client=pb,
         display=False,
     )
+    track([1], stuck_after=None)
+    track([1], stuck_after="auto")
+    track([1], stuck_after="off")  # type: ignore[call-overload]
     track([1], id=None, title=None, total=None, group=None, client=apb, display=None)
     track([1], 5)  # type: ignore[call-overload]
     track([1], weight="1")  # type: ignore[call-overload]
@@ -134,6 +140,8 @@ def client(network: httpx.BaseTransport) -> None:
     assert_type(pb.create("x", "X", "d", 0.5), None)
     assert_type(pb.create(item_id="x", title="X", description="d", value=0, weight=100), None)
     assert_type(pb.update("x", "X", "d", 1, weight=100), None)
+    assert_type(pb.patch("x", completed=3, total=4, stuck_after=None), Item)
+    pb.patch("x", colour="blue")  # type: ignore[call-arg]
     assert_type(pb.delete("x"), bool)
     assert_type(pb.is_admin(), bool)
     assert_type(pb.is_read_only(), bool)

@@ -4,6 +4,7 @@
 package loads no HTTP library, no TLS and no asyncio: they are imported at their first use.
 """
 
+from . import _version
 from ._client import AsyncProgressBar, ProgressBar
 from ._errors import (
     ConfigError,
@@ -15,6 +16,7 @@ from ._errors import (
     RateLimitedError,
     ResponseError,
     ServerError,
+    StopRequested,
     TrackingWarning,
     TransportError,
     ValidationError,
@@ -40,6 +42,7 @@ __all__ = [
     "ResponseError",
     "ServerError",
     "Share",
+    "StopRequested",
     "Tracker",
     "TrackingWarning",
     "TransportError",
@@ -49,3 +52,5 @@ __all__ = [
     "stats",
     "track",
 ]
+
+__version__ = _version.VERSION

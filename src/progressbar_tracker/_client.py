@@ -7,11 +7,13 @@ Only the signatures and the documentation are here. ``_http.exchanges`` builds r
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Self, TypeVar, cast, overload
 
 from . import _runtime
-from ._errors import ProgressBarError
+from ._errors import ProgressBarError, TrackingWarning
 from ._log import WARNING, log
+from ._text import clean_detail
 from ._tracking.tracker import track
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
     from ._http.event_stream import EventStream
-    from ._models import Change, Item, KeyInfo
+    from ._models import Change, Item, ItemWrite, KeyInfo
     from ._sender.sender import Sender
     from ._tracking.tracker import Tracker, TrackOptions
 
@@ -30,6 +32,15 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 UNKNOWN_KEY_MESSAGE = "The permissions of the key are not known yet: %s"
+
+
+def _warn_of_write(item: Item) -> Item:
+    """Issue a warning for each part of a write that has no effect, and return the item without them."""
+    notes = cast("dict[str, object]", item).pop("warnings", None)
+    for note in notes if isinstance(notes, list) else ():
+        if detail := clean_detail(note.get("detail")) if isinstance(note, dict) else "":
+            warnings.warn(detail, TrackingWarning, stacklevel=3)
+    return item
 
 
 class _TrackingClient:
@@ -57,8 +68,8 @@ class ProgressBar(_TrackingClient):
     """The client of one server with one key.
 
     Args:
-        api_url: Base URL of the server; it may have a path.
-        api_key: A read, write or admin key.
+        api_url: Base URL of the server; it may have a path. By default the server that ``track()`` uses.
+        api_key: A read, write or admin key. Pass both or none of them.
         auto_detect: Request the permissions of the key at once, and refuse a forbidden call without a request. When
             false, only the server checks permissions.
         timeout: Seconds, more than 0, for a whole call: the connection and the complete response. Only the lookup of
@@ -82,8 +93,8 @@ class ProgressBar(_TrackingClient):
 
     def __init__(
         self,
-        api_url: str,
-        api_key: str,
+        api_url: str | None = None,
+        api_key: str | None = None,
         auto_detect: bool = True,
         *,
         timeout: float = DEFAULT_TIMEOUT,
@@ -92,6 +103,7 @@ class ProgressBar(_TrackingClient):
         from ._http.exchanges import ServerProtocol
         from ._http.transport import HttpTransport
 
+        api_url, api_key = _runtime.find_server(api_url, api_key)
         self._transport = HttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._protocol = ServerProtocol(auto_detect=auto_detect)
         self._sender = _runtime.create_sender(
@@ -150,6 +162,43 @@ class ProgressBar(_TrackingClient):
             ValueError, TypeError, ResponseError, TransportError: As for ``create``.
         """
         self._transport.run(self._protocol.update(item_id, title, description, value, weight))
+
+    def patch(self, item_id: str, **fields: Unpack[ItemWrite]) -> Item:
+        """Change the given fields of an item; ``None`` clears a field. Return the item with all fields.
+
+        A part that has no effect, such as an unknown channel in ``notify``, is a ``TrackingWarning``.
+
+        Args:
+            item_id: The id of an item.
+            **fields: The fields of the protocol, such as ``completed``, ``total``, ``unit``, ``status``, ``group``,
+                ``deadline``, ``notify``, ``heartbeat_timeout`` and ``stuck_after``. The OpenAPI document of the server
+                describes their ranges.
+
+        Raises:
+            ItemNotFoundError: There is no such item, or the server implements only part 1 of the protocol.
+            ValidationError: A field is out of range (a ``ValueError``).
+            PermissionError: The key may not update, or the item belongs to another key.
+            ValueError, TypeError, ResponseError, TransportError: As for ``create``.
+        """
+        return _warn_of_write(self._transport.run(self._protocol.patch(item_id, fields)))
+
+    def request_stop(self, item_id: str, run_id: str | None = None) -> Item:
+        """Request that the program stops a run, and return the item; repeated requests change nothing.
+
+        A program stops only if its run is stoppable, as by ``track(..., stoppable=True)``, and when its loop asks for
+        the next item. The request ends with the run.
+
+        Args:
+            item_id: The id of an item.
+            run_id: Refuse the request if the item belongs to another run; by default the current run is stopped.
+
+        Raises:
+            ConflictError: The run has ended, is not stoppable, or is not that of the item.
+            ItemNotFoundError: There is no such item, or the server has no stop requests.
+            PermissionError: The key may not update, or the item belongs to another key.
+            ValueError, TypeError, ResponseError, TransportError: As for ``create``.
+        """
+        return self._transport.run(self._protocol.request_stop(item_id, run_id))
 
     def delete(self, item_id: str) -> bool:
         """Delete an item. Return whether it existed; a missing item is not an error.
@@ -215,7 +264,9 @@ class ProgressBar(_TrackingClient):
 
         from ._http.event_stream import EventStream
 
-        return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
+        return self._follow_changes(
+            EventStream(group=group, item_id=item_id, random=random.SystemRandom().random, on_lost=on_lost)
+        )
 
     def _follow_changes(self, stream: EventStream) -> Iterator[Change]:
         import time
@@ -265,8 +316,8 @@ class AsyncProgressBar(_TrackingClient):
 
     def __init__(
         self,
-        api_url: str,
-        api_key: str,
+        api_url: str | None = None,
+        api_key: str | None = None,
         auto_detect: bool = True,
         *,
         timeout: float = DEFAULT_TIMEOUT,
@@ -275,6 +326,7 @@ class AsyncProgressBar(_TrackingClient):
         from ._http.exchanges import ServerProtocol
         from ._http.transport import AsyncHttpTransport, HttpTransport
 
+        api_url, api_key = _runtime.find_server(api_url, api_key)
         self._transport = AsyncHttpTransport(api_url, api_key, timeout=timeout, transport=transport)
         self._protocol = ServerProtocol(auto_detect=auto_detect)
         self._tracking_transport = tracking = HttpTransport(api_url, api_key, timeout=DEFAULT_TIMEOUT)
@@ -297,6 +349,14 @@ class AsyncProgressBar(_TrackingClient):
     async def update(self, item_id: str, title: str, description: str, value: float, weight: int = 0) -> None:
         """As ``ProgressBar.update``."""
         await self._transport.run(self._protocol.update(item_id, title, description, value, weight))
+
+    async def patch(self, item_id: str, **fields: Unpack[ItemWrite]) -> Item:
+        """As ``ProgressBar.patch``."""
+        return _warn_of_write(await self._transport.run(self._protocol.patch(item_id, fields)))
+
+    async def request_stop(self, item_id: str, run_id: str | None = None) -> Item:
+        """As ``ProgressBar.request_stop``."""
+        return await self._transport.run(self._protocol.request_stop(item_id, run_id))
 
     async def delete(self, item_id: str) -> bool:
         """As ``ProgressBar.delete``."""
@@ -335,7 +395,9 @@ class AsyncProgressBar(_TrackingClient):
 
         from ._http.event_stream import EventStream
 
-        return self._follow_changes(EventStream(group=group, item_id=item_id, random=random.random, on_lost=on_lost))
+        return self._follow_changes(
+            EventStream(group=group, item_id=item_id, random=random.SystemRandom().random, on_lost=on_lost)
+        )
 
     async def _follow_changes(self, stream: EventStream) -> AsyncIterator[Change]:
         import anyio

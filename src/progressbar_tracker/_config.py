@@ -25,6 +25,14 @@ API_KEY_FILE_VARIABLE: Final = "PROGRESSBAR_API_KEY_FILE"
 DISABLE_VARIABLE: Final = "PROGRESSBAR_DISABLE"
 CONFIG_VARIABLE: Final = "PROGRESSBAR_CONFIG"
 PARENT_VARIABLE: Final = "PROGRESSBAR_PARENT"
+PRINT_GUARD_VARIABLE: Final = "PROGRESSBAR_PRINT_GUARD"
+TASKBAR_VARIABLE: Final = "PROGRESSBAR_TASKBAR"
+REPORTER_VARIABLE: Final = "PROGRESSBAR_REPORTER"
+ENVIRONMENT_VARIABLE: Final = "PROGRESSBAR_ENVIRONMENT"
+STOPPABLE_VARIABLE: Final = "PROGRESSBAR_STOPPABLE"
+MASK_VARIABLE: Final = "PROGRESSBAR_MASK"
+
+NEGATIVE_WORDS: Final = ("0", "no", "off", "false")
 
 
 class Config(NamedTuple):
@@ -102,8 +110,12 @@ def read_user_config(path: Path) -> Config | None:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the config file {path} is not valid TOML: {error}") from error
     for name in ("url", "api_key"):
-        if not isinstance(table.get(name), str) or not table[name]:
-            raise ConfigError(f"the config file {path} has no {name}")
+        if name not in table:
+            # An entry is named by its key alone: a value may be a secret.
+            others = ", ".join(ascii(other)[1:-1] for other in table if other not in ("url", "api_key"))
+            raise ConfigError(f"the config file {path} has no {name}{f', but the unknown {others}' if others else ''}")
+        if not isinstance(table[name], str) or not table[name]:
+            raise ConfigError(f'the config file {path} has a wrong {name}: it must be a text in quotes, {name} = "..."')
     source = f"the config file {path}"
     return Config(table["url"], table["api_key"], source, source)
 
@@ -140,19 +152,57 @@ def write_user_config(path: Path, url: str, api_key: str) -> None:
         raise ConfigError(f"the config file {path} cannot be written: {error.strerror or error}") from error
 
 
-def add_error_source(config: Config, error: ConfigError) -> ConfigError:
-    """Prefix an error about a URL or a key with the place where a person has to correct it.
+def remove_user_config(path: Path) -> str | None:
+    """Remove the config file, and return the URL that it had; ``None`` if there is no file.
 
-    Such an error starts with the name of the argument. An error that names its variable is returned unchanged.
+    Raises:
+        ConfigError: It is not a config file, or cannot be removed.
     """
-    name = str(error).partition(" ")[0]
+    config = read_user_config(path)
+    if config is None:
+        return None
+    try:
+        path.unlink()
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be removed: {error.strerror or error}") from error
+    return config.url
+
+
+def add_error_source(config: Config, error: ConfigError) -> ConfigError:
+    """Name the place where a person has to correct a URL or a key, in an error that starts with the argument's name.
+
+    An error that names its variable is returned unchanged.
+
+    >>> found = Config("server:8989", "k", "PROGRESSBAR_URL", "PROGRESSBAR_API_KEY")
+    >>> str(add_error_source(found, ConfigError("api_url must be a URL")))
+    'PROGRESSBAR_URL must be a URL'
+    """
+    name, _, rest = str(error).partition(" ")
     source = {"api_url": config.source, "api_key": config.key_source}.get(name)
-    return error if source is None else ConfigError(f"{source}: {error}")
+    if source is None:
+        return error
+    if source in (URL_VARIABLE, API_KEY_VARIABLE):
+        return ConfigError(f"{source} {rest}")
+    return ConfigError(f"{source}: {'url' if name == 'api_url' else name} {rest}")
 
 
 def is_disabled(environ: Mapping[str, str]) -> bool:
     """Return whether ``PROGRESSBAR_DISABLE`` turns tracking off: any value except empty, 0, no, off and false."""
-    return environ.get(DISABLE_VARIABLE, "").strip().lower() not in ("", "0", "no", "off", "false")
+    return _is_turned_on(environ, DISABLE_VARIABLE)
+
+
+def are_loops_stoppable(environ: Mapping[str, str]) -> bool:
+    """Return whether ``PROGRESSBAR_STOPPABLE`` makes outermost loops stoppable: any value, as for ``is_disabled()``."""
+    return _is_turned_on(environ, STOPPABLE_VARIABLE)
+
+
+def _is_turned_on(environ: Mapping[str, str], variable: str) -> bool:
+    return environ.get(variable, "").strip().lower() not in ("", *NEGATIVE_WORDS)
+
+
+def is_turned_off(environ: Mapping[str, str], variable: str) -> bool:
+    """Return whether a variable turns off what is on by default: 0, no, off or false."""
+    return environ.get(variable, "").strip().lower() in NEGATIVE_WORDS
 
 
 def read_environ_key(environ: Mapping[str, str]) -> str | None:

@@ -26,6 +26,7 @@ _CANCELLATION_CLASSES: Final = frozenset(
         ("concurrent", "CancelledError"),  # also for dask.distributed
         ("curio", "CancelledError"),
         ("greenlet", "GreenletExit"),  # gevent and eventlet
+        ("progressbar_tracker", "StopRequested"),
         ("trio", "Cancelled"),  # anyio's too, on trio
         ("twisted", "CancelledError"),
     }

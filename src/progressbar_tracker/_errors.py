@@ -8,9 +8,10 @@
     |  |- ValidationError (ValueError)        400, 413, 422
     |  |- ItemNotFoundError (ValueError)      404
     |  |- ItemExistsError (ValueError)        409 on create
-    |  |- ConflictError                       409 elsewhere: another run has taken the item over
+    |  |- ConflictError                       409 elsewhere: the run has ended, is another one, or is not stoppable
     |  |- RateLimitedError                    429, 507
     |  |- ServerError                         5xx
+    StopRequested                             raised into a loop on request, see ``track(on_stop="raise")``
     TrackingWarning (UserWarning)
 
 The 1.0.0 SDK documented ``except PermissionError`` and ``except ValueError``. Both still work, with the name from here
@@ -20,6 +21,9 @@ or from ``builtins``. The explicit client raises these errors; the tracker never
 from __future__ import annotations
 
 import builtins
+
+FOREIGN_REPLY_CODE = "unexpected-answer"
+"""The ``code`` of an error whose response is not from a progress server."""
 
 __all__ = [
     "ConfigError",
@@ -31,6 +35,7 @@ __all__ = [
     "RateLimitedError",
     "ResponseError",
     "ServerError",
+    "StopRequested",
     "TrackingWarning",
     "TransportError",
     "ValidationError",
@@ -75,7 +80,9 @@ class ResponseError(ProgressBarError):
 
     Attributes:
         status_code: The HTTP status. 403 also without a request, if the key is known to lack the permission.
-        code: The last part of the problem's ``type``, such as ``"item-exists"``; ``""`` without a problem.
+        code: The last part of the problem's ``type``, such as ``"item-exists"``; ``""`` without a problem. It is
+            ``"unexpected-answer"`` if the response is not from a progress server, but from a proxy, a sign-in page of a
+            network, or another program.
         detail: The server's explanation, or ``""``.
         retry_after: Seconds to wait before another attempt, or ``None``.
         request_id: The id of the request in the server's log, or ``""``.
@@ -116,7 +123,7 @@ class ItemExistsError(ResponseError, ValueError):
 
 
 class ConflictError(ResponseError):
-    """Another run has taken the item over."""
+    """The run has ended, another run has taken the item over, or the run does not accept stop requests."""
 
 
 class RateLimitedError(ResponseError):
@@ -125,6 +132,10 @@ class RateLimitedError(ResponseError):
 
 class ServerError(ResponseError):
     """The server failed or is overloaded."""
+
+
+class StopRequested(Exception):  # noqa: N818 - it is no error
+    """The stop of a run was requested. Raised by a loop of ``track(..., stoppable=True, on_stop="raise")`` only."""
 
 
 class TrackingWarning(UserWarning):

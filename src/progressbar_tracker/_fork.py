@@ -1,21 +1,27 @@
-"""Repair an import in the child of a fork that a background thread of the parent had in progress.
+"""Hide the background threads from a fork: repair the child's imports, and ignore the interpreter's warning.
 
-Such a child inherits a partial module, and the module's lock stays locked: the first ``import`` of it in the child
-hangs, in the program's own code as well. The background threads import HTTP and tqdm once, for a few tenths of a
-second. Forks must not wait for that: they would hold the locks of ``logging`` and others, which an import may need. So
-the child forgets the partial modules and imports them again.
+A background thread of the parent may have an import in progress. The child inherits a partial module then, and the
+module's lock stays locked: the first ``import`` of it in the child hangs, in the program's own code as well. The
+background threads import HTTP and tqdm once, for a few tenths of a second. Forks must not wait for that: they would
+hold the locks of ``logging`` and others, which an import may need. So the child forgets the partial modules and imports
+them again.
+
+Python 3.12 and later warn of a fork while threads run. Python 3.15 raises the warning if warnings are errors, although
+the child runs. The background threads of this package are safe in a fork, so the program must not notice them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableSequence
     from types import TracebackType
 
 
@@ -41,7 +47,8 @@ class _ImportGuard:
 
     def repair_after_fork(self) -> None:
         """Forget the modules that a thread of the parent was importing. Runs in the child."""
-        lost_threads, self._threads = set(self._threads) - {threading.get_ident()}, []
+        lost_threads: set[int | None] = {*self._threads, *_find_lazy_threads()} - {threading.get_ident()}
+        self._threads = []
         if not lost_threads:
             return
         # A module's lock has no public interface. An interpreter that stores it elsewhere gets no repair.
@@ -77,5 +84,68 @@ def reset_after_fork() -> None:
     importing.repair_after_fork()
 
 
+_background_threads: list[threading.Thread] = []
+
+_WARNING_FILTER: Final = (
+    "ignore", re.compile(r"This process \(pid=\d+\) is multi-threaded, use of fork"), DeprecationWarning, None, 0
+)  # fmt: skip
+
+
+def add_background_thread(thread: threading.Thread) -> None:
+    """Let no fork warn of a thread. It must hold no lock that a child needs."""
+    import warnings  # noqa: F401 - loaded here, because no fork should import it
+
+    _background_threads.append(thread)
+    for other in list(_background_threads):
+        if not other.is_alive():
+            with contextlib.suppress(ValueError):  # another thread has removed it
+                _background_threads.remove(other)
+
+
+def _find_lazy_threads() -> list[int | None]:
+    """Return the idents of the background threads if they import anywhere: when a lazy import is used (Python 3.15)."""
+    get_mode = getattr(sys, "get_lazy_imports", None)
+    return [thread.ident for thread in _background_threads] if get_mode and get_mode() == "all" else []
+
+
+def _filter_fork_warning() -> None:
+    """Ignore the warning of this fork if the background threads are its only reason. Runs before each fork."""
+    if not _background_threads:
+        return
+    _remove_warning_filter()
+    background_threads = sum(thread.is_alive() for thread in list(_background_threads))
+    if background_threads and _count_threads() == background_threads + 1:
+        # filterwarnings() would also let each warning of the program be shown once more.
+        _get_warning_filters().insert(0, _WARNING_FILTER)
+
+
+def _count_threads() -> int:
+    """Count the threads of the process as Python does for its warning: all those that the system knows."""
+    try:
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - pathlib is not loaded
+    except OSError:
+        return threading.active_count()
+
+
+def _get_warning_filters() -> MutableSequence[object]:
+    import warnings
+
+    return cast("MutableSequence[object]", warnings.filters)  # a list; its type hides that
+
+
+def _remove_warning_filter() -> None:
+    with contextlib.suppress(ValueError):
+        _get_warning_filters().remove(_WARNING_FILTER)
+
+
+def _reset_child() -> None:
+    importing.repair_after_fork()
+    if _background_threads:
+        _remove_warning_filter()
+        _background_threads.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=importing.repair_after_fork)
+    os.register_at_fork(after_in_child=_reset_child)
+    if sys.version_info >= (3, 12):
+        os.register_at_fork(before=_filter_fork_warning)

@@ -6,14 +6,37 @@ All lines go to the logger ``progressbar_tracker``. Its NullHandler prevents out
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+import sys
+from typing import Final, Literal
 
 from ._fork import importing
 
+LOGGER_NAME: Final = "progressbar_tracker"
 DEBUG: Final = 10
 INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
+
+
+def find_destination() -> Literal["muted", "elsewhere", "stderr"] | None:
+    """Return where a warning of the package goes; ``None`` if the program has not configured logging."""
+    with importing:
+        import logging
+
+    logger: logging.Logger | None = logging.getLogger(LOGGER_NAME)
+    if logger is not None and not logger.isEnabledFor(WARNING):
+        return "muted"
+    destination: Literal["elsewhere"] | None = None
+    while logger is not None:
+        for handler in logger.handlers:
+            if isinstance(handler, logging.NullHandler):
+                continue
+            destination = "elsewhere"
+            is_on_stderr = getattr(handler, "stream", None) in (sys.stderr, sys.__stderr__)
+            if is_on_stderr and sys.stderr is not None and handler.level <= WARNING:
+                return "stderr"
+        logger = logger.parent if logger.propagate else None
+    return destination
 
 
 def log(level: int, message: str, *args: object, exc_info: bool = False) -> None:
@@ -25,7 +48,7 @@ def log(level: int, message: str, *args: object, exc_info: bool = False) -> None
         with importing:
             import logging
 
-        logger = logging.getLogger("progressbar_tracker")
+        logger = logging.getLogger(LOGGER_NAME)
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
         logger.log(level, message, *args, exc_info=exc_info, stacklevel=2)

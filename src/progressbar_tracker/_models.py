@@ -11,12 +11,13 @@ Only ``typing`` and ``math`` are imported: this module is on the path of ``impor
 from __future__ import annotations
 
 import math
-from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Final, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 Status: TypeAlias = Literal["running", "succeeded", "failed", "stopped"]
 KeyType: TypeAlias = Literal["read", "write", "admin"]
-Permission: TypeAlias = Literal["read", "create", "update_own", "update_all", "delete_own", "delete_all"]
+Permission: TypeAlias = Literal["read", "create", "update_own", "update_all", "delete_own", "delete_all", "read_tail"]
 Number: TypeAlias = int | float
+StuckAfter: TypeAlias = float | Literal["auto"] | None
 
 ITEM_STATUSES: Final[tuple[Status, ...]] = ("running", "succeeded", "failed", "stopped")
 KEY_TYPES: Final[tuple[KeyType, ...]] = ("read", "write", "admin")
@@ -37,17 +38,22 @@ MAX_META_ENTRIES: Final = 16
 MAX_META_LENGTH: Final = 200
 MAX_NOTIFY_ENTRIES: Final = 8
 MAX_NOTIFY_LENGTH: Final = 64
+MAX_AGE_SECONDS: Final = 10 * 365 * 86400.0
 WEIGHT_LIMIT: Final = 2**53
 NUMBER_LIMIT: Final = 1e300
 COMPLETION_TOLERANCE: Final = 1e-9  # the fraction of a total that a float may miss and still be complete
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_BATCH_BYTES: Final = 1024 * 1024
 MAX_BATCH_OPS: Final = 500
+MAX_TAIL_BYTES: Final = 64 * 1024  # of UTF-8, for a run
+MAX_TAIL_LINES: Final = 1000
+DEFAULT_TAIL_LINES: Final = 100
 
 
 FieldKind: TypeAlias = Literal[
     "id", "line", "text", "optional_line", "optional_text", "fraction", "number", "seconds", "weight", "seq", "status",
-    "meta", "notify", "deadline", "bool", "measure", "name", "instant", "optional_instant",
+    "meta", "notify", "deadline", "age", "stuck_after", "bool", "measure", "name", "optional_name", "basis", "instant",
+    "optional_instant", "tail",
 ]  # fmt: skip
 """The rule of a field. A ``line`` has no newlines, a ``text`` may; an optional one is ``None`` when it is empty."""
 
@@ -97,23 +103,43 @@ ITEM_FIELDS: Final[dict[str, ItemField]] = {
     "status": ItemField("status", write="apply", is_public=True),
     "stalled": ItemField("bool", is_public=True),
     "late": ItemField("bool", is_public=True),
+    "stuck": ItemField("bool", is_public=True),
+    "slower": ItemField("bool", is_public=True),
     "error": ItemField("optional_text", MAX_ERROR_LENGTH, "copy", is_public=True),
     "group": ItemField("optional_line", MAX_GROUP_LENGTH, "copy"),
     "parent": ItemField("optional_line", MAX_ID_LENGTH, "copy"),
     "meta": ItemField("meta", write="apply"),
     "rate": ItemField("measure", is_public=True),
     "eta": ItemField("measure", is_public=True),
+    "eta_low": ItemField("measure", is_public=True),
+    "eta_high": ItemField("measure", is_public=True),
+    "finish_at": ItemField("optional_instant", is_public=True),
+    "basis": ItemField("basis", is_public=True),
+    "estimated_total": ItemField("measure", is_public=True),
+    "estimated_value": ItemField("measure", is_public=True),
+    "usual_gap_seconds": ItemField("measure", is_public=True),
+    "usual_duration_seconds": ItemField("measure", is_public=True),
     "owner": ItemField("name"),
     "run_id": ItemField("id", MAX_ID_LENGTH, "apply"),
     "seq": ItemField("seq", write="apply"),
+    "short_runs": ItemField("seq", write="copy"),
     "part": ItemField("optional_line", MAX_PART_LENGTH, "apply", is_shown=False),
+    "age_seconds": ItemField("age", write="apply", is_shown=False),
+    "duration_seconds": ItemField("age", write="apply", is_shown=False),
     "created_at": ItemField("instant", is_public=True),
+    "started_at": ItemField("instant", is_public=True),
+    "progressed_at": ItemField("instant", is_public=True),
     "updated_at": ItemField("instant", is_public=True),
     "ended_at": ItemField("optional_instant", is_public=True),
     "heartbeat_timeout": ItemField("seconds", write="copy"),
     "deadline": ItemField("deadline", write="copy", is_public=True, stored_as="deadline_at"),
     "notify": ItemField("notify", write="copy"),
+    "stuck_after": ItemField("stuck_after", write="copy"),
     "ttl": ItemField("seconds", write="copy"),
+    "stoppable": ItemField("bool", write="copy"),
+    "stop_requested_at": ItemField("optional_instant"),
+    "stop_requested_by": ItemField("optional_name"),
+    "tail": ItemField("tail", MAX_TAIL_BYTES, "apply", is_shown=False),
 }
 """Each field of an item, in the order of responses.
 
@@ -146,22 +172,39 @@ class Item(TypedDict):
     status: Status
     stalled: bool
     late: bool
+    stuck: bool
+    slower: bool
     error: str | None
     group: str | None
     parent: str | None
     meta: dict[str, str]
     rate: float | None
     eta: float | None
+    eta_low: float | None
+    eta_high: float | None
+    finish_at: str | None
+    basis: str | None
+    estimated_total: float | None
+    estimated_value: float | None
+    usual_gap_seconds: float | None
+    usual_duration_seconds: float | None
     owner: str
     run_id: str
     seq: int
+    short_runs: int
     created_at: str
+    started_at: str
+    progressed_at: str
     updated_at: str
     ended_at: str | None
     heartbeat_timeout: float | None
     deadline: str | None
     notify: list[str]
+    stuck_after: NotRequired[float | None]
     ttl: float | None
+    stoppable: bool
+    stop_requested_at: str | None
+    stop_requested_by: str | None
 
 
 class Change(NamedTuple):
@@ -199,11 +242,17 @@ class ItemWrite(TypedDict, total=False):
     meta: dict[str, str] | None
     run_id: str
     seq: int
+    short_runs: int
     part: str | None
+    age_seconds: float | None
+    duration_seconds: float | None
     heartbeat_timeout: float | None
     deadline: str | None
     notify: list[str] | None
+    stuck_after: float | None
     ttl: float | None
+    stoppable: bool | None
+    tail: str | None
 
 
 class _OpName(TypedDict):
@@ -230,10 +279,27 @@ class _OpStatus(TypedDict):
     status: int
 
 
+class WriteWarning(TypedDict):
+    """A part of a write that has no effect, such as the name of an unknown channel. The rest is written."""
+
+    code: str
+    field: str
+    detail: str
+
+
+class StopRequest(TypedDict):
+    """A request to stop the run that an operation has written."""
+
+    run_id: str
+    requested_by: str
+
+
 class OpResult(_OpStatus, total=False):
     """The result of one operation of a batch."""
 
     problem: Problem
+    warnings: list[WriteWarning]
+    stop_request: StopRequest
 
 
 class KeyInfo(NamedTuple):
@@ -324,6 +390,14 @@ def check_id(value: object, field: str = "id") -> str:
     return check_text(field, value, MAX_ID_LENGTH, min_length=1)
 
 
+def check_tail(value: object, field: str = "tail") -> str:
+    """Return ``value`` if it is at most 64 KiB of UTF-8, without control characters except tabs and newlines."""
+    text = check_text(field, value, MAX_TAIL_BYTES, allow_newlines=True)
+    if len(text.encode()) > MAX_TAIL_BYTES:
+        raise FieldError(field, f"{field} must have at most {MAX_TAIL_BYTES} bytes of UTF-8, not {len(text.encode())}")
+    return text
+
+
 def check_number(field: str, value: object) -> Number:
     """Return ``value`` if it is a finite int or float (``bool`` is not), within +-1e300.
 
@@ -370,6 +444,22 @@ def check_seconds(field: str, value: object) -> float:
     if number < 0:
         raise FieldError(field, f"{field} must be 0 or more seconds, not {format_value(value)}")
     return float(number)
+
+
+def check_age(field: str, value: object) -> float:
+    """Return ``value`` as a float if it is a number of seconds from 0 to ten years."""
+    number = check_seconds(field, value)
+    if number > MAX_AGE_SECONDS:
+        raise FieldError(field, f"{field} must be at most {MAX_AGE_SECONDS:.0f} seconds, not {format_value(value)}")
+    return number
+
+
+def check_stuck_after(value: object, field: str = "stuck_after") -> float:
+    """Return ``value`` as a float if it is a number of seconds above 0, at most ten years."""
+    number = check_age(field, value)
+    if number == 0:
+        raise FieldError(field, f"{field} must be more than 0 seconds, or null for off")
+    return number
 
 
 def check_meta(value: object, field: str = "meta") -> dict[str, str]:

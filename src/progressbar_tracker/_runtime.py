@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -17,13 +18,15 @@ from typing import TYPE_CHECKING, Final
 
 from . import _config
 from ._endings import map_fatal_errors
-from ._errors import ConfigError, PermissionError, ProgressBarError
+from ._environments.place import describe_place
+from ._errors import FOREIGN_REPLY_CODE, ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
 from ._log import DEBUG, INFO, log
 from ._models import MAX_META_ENTRIES, MAX_META_LENGTH
 from ._sender.reconciler import Reconciler
 from ._sender.sender import EXIT_TIMEOUT, REQUEST_TIMEOUT, Sender
 from ._terminal.display import Display
+from ._terminal.failure_lines import FailureLines, Reporter
 from ._text import clean_text, get_script_path
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from ._http.transport import HttpTransport
     from ._models import Op, OpResult
+    from ._sender.failure_log import Scope
     from ._sender.reconciler import Stats
     from ._sender.sender import Connector, Delivery
     from ._sender.snapshot import Source
@@ -57,6 +61,7 @@ _settings = _Settings()
 _senders: weakref.WeakSet[Sender] = weakref.WeakSet()
 _default_sender: Sender | None = None
 _display: Display | None = None
+_failure_lines: FailureLines | None = None
 _hooks_registered = False
 _child_hook_pid = 0
 _is_exiting = False  # the exit hook was registered by another exit hook, and will not run
@@ -101,6 +106,12 @@ def configure(
         earlier.close()
 
 
+def override_url(url: str) -> None:
+    """Set the server as :func:`configure` does, but let the sender report a URL that cannot be used."""
+    configure()
+    _settings.url = url
+
+
 def get_sender() -> Sender:
     """Return the sender of the configured server."""
     global _default_sender
@@ -140,9 +151,11 @@ def create_sender(connect: Connector, url: str | None = None) -> Sender:
     sender = Sender(
         connect,
         url=url,
+        find_url=_find_default_url,
         on_start=_register_child_exit,
         on_fork=_reset_after_fork,
         on_error=_report_error,
+        announce=lambda cause, text, scope: _show_failure(url, cause, text, scope),
         make_reconciler=lambda: Reconciler(collect_meta=_collect_meta),
         is_exiting=_is_exiting,
     )
@@ -157,6 +170,21 @@ def get_display() -> Display:
         _register_hooks()
         _display = Display()
     return _display
+
+
+def get_failure_lines() -> FailureLines:
+    """Return the lines about failures that this process shows on stderr."""
+    global _failure_lines
+    if _failure_lines is None:
+        _failure_lines = FailureLines(get_display, Reporter.from_environ(os.environ))
+    return _failure_lines
+
+
+def _show_failure(url: str | None, cause: str, text: str, scope: Scope) -> None:
+    lines = get_failure_lines()
+    is_configured = url is None and (_settings.url is None or lines.is_command)
+    is_of_configured_server = scope == "server" and is_configured
+    lines.show(f"{cause} {url or _settings.url or ''}", text, is_of_configured_server=is_of_configured_server)
 
 
 class HttpDelivery:
@@ -200,6 +228,8 @@ class HttpDelivery:
             try:
                 return self._transport.run(self._protocol.deliver(ops), timeout, per_request=self._protocol.unbatched)
             except PermissionError as error:
+                if error.code == FOREIGN_REPLY_CODE:
+                    raise
                 if not self._reload_key():
                     self._permission_error = error
                     raise
@@ -270,6 +300,12 @@ def is_disabled() -> bool:
     return _config.is_disabled(os.environ)
 
 
+@functools.cache
+def are_loops_stoppable() -> bool:
+    """Return whether outermost loops are stoppable by default. The environment is read once, for short loops."""
+    return _config.are_loops_stoppable(os.environ)
+
+
 def get_fatal_exception() -> BaseException | None:
     """Return the exception that ends the process, whose traceback Python has printed, or ``None``."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)  # the latter before 3.12
@@ -293,6 +329,8 @@ def shutdown() -> None:
         for sender in open_senders:
             left = end - time.monotonic()
             sender.shut_down(finalize, None if len(open_senders) == 1 else max(left, 0.0))
+        if _display is not None:
+            _display.close()  # it may have got a line about a failure
     if (
         isinstance(fatal_error, KeyboardInterrupt)
         and importing.was_active_since(started_at - INTERRUPT_GRACE_SECONDS)
@@ -352,8 +390,38 @@ def _reset_after_fork() -> None:
         _display.reset()
 
 
+def _discover_default() -> _config.Config | None:
+    return _config.discover(os.environ, url=_settings.url, api_key=_settings.api_key, path=_settings.path)
+
+
+def _find_default_url() -> str | None:
+    try:
+        config = _discover_default()
+    except (ConfigError, OSError):  # reported by the sender
+        return None
+    return None if config is None else config.url
+
+
 def _connect_default() -> Delivery | None:
     return _connect_to(_settings.url, _settings.api_key)
+
+
+def find_server(url: str | None, api_key: str | None) -> tuple[str, str]:
+    """Return the URL and the key of an explicit client: the configured ones if both are missing.
+
+    A single one is never combined with the configuration: the key would be sent to a server that was not meant.
+
+    Raises:
+        ConfigError: One of them is missing, or no server is configured.
+    """
+    if url is not None and api_key is not None:
+        return url, api_key
+    if url is not None or api_key is not None:
+        raise ConfigError(f"{'api_key' if api_key is None else 'api_url'} is missing: pass both, or none of them")
+    config = _discover_default()
+    if config is None:
+        raise ConfigError("no server is configured: pass api_url and api_key, or run: progressbar-tracker login URL")
+    return config.url, config.api_key
 
 
 def _connect_to(url: str | None, api_key: str | None = None) -> Delivery | None:
@@ -413,7 +481,8 @@ def _collect_meta() -> dict[str, str]:
         host = ""
     script = os.path.basename(get_script_path())  # noqa: PTH119
     program = "python" if script in ("", "-", "-c") else script
-    entries = {"host": host, "pid": str(os.getpid()), "program": program, **_extra_meta}
+    place = describe_place(os.environ)
+    entries = {"host": host, "pid": str(os.getpid()), "program": program, **_extra_meta, **place.meta}
     clean = {
         clean_text(name, MAX_META_LENGTH): clean_text(text, MAX_META_LENGTH) for name, text in entries.items() if name
     }

@@ -23,10 +23,11 @@ MAX_DETAIL_LENGTH: Final = 1000  # characters of a server's explanation
 def clean_text(value: object, limit: int, *, allow_newlines: bool = False) -> str:
     r"""Convert any object to a valid text of at most ``limit`` characters.
 
-    Control characters become spaces. Lone surrogates, as in a file name that is not UTF-8, become U+FFFD.
+    Escape sequences of terminals are removed, and other control characters become spaces. Lone surrogates, as in a file
+    name that is not UTF-8, become U+FFFD.
 
-    >>> clean_text("a\x00b" + "c" * 10, 6), clean_text("caf\udce9", 6)
-    ('a bcc…', 'caf\ufffd')
+    >>> clean_text("a\x00b" + "c" * 10, 6), clean_text("caf\udce9", 6), clean_text("\x1b[1mbold\x1b[0m", 6)
+    ('a bcc…', 'caf\ufffd', 'bold')
     """
     if type(value) is str:
         text = value
@@ -38,6 +39,7 @@ def clean_text(value: object, limit: int, *, allow_newlines: bool = False) -> st
             text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
     if has_control(text):
         allowed = "\n\t" if allow_newlines else ""
+        text = re.sub(_ESCAPE_SEQUENCE, "", text)
         text = "".join(_replace_character(c) if has_control(c) and c not in allowed else c for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -92,7 +94,7 @@ def clean_detail(value: object) -> str:
     r"""Return a server's text made safe for a log: one line of at most 1,000 characters; ``""`` if it is no text.
 
     >>> clean_detail("a\x1b[2Jb\n"), clean_detail({"a": 1})
-    ('a [2Jb ', '')
+    ('ab ', '')
     """
     return clean_text(value[: MAX_DETAIL_LENGTH + 1], MAX_DETAIL_LENGTH) if isinstance(value, str) else ""
 
@@ -107,14 +109,40 @@ def sanitize_line(text: object, *, keep: str = "") -> str:
     >>> sanitize_line(" a\x1b[2J\n\u202eb "), sanitize_line(None), sanitize_line("👩\u200d🚀", keep="\u200d")
     ('a[2J b', '', '👩\u200d🚀')
     """
-    line = " ".join(str(text or "").split())
-    if line.isprintable():
-        return line
+    return remove_hidden(" ".join(str(text or "").split()), keep=keep)
+
+
+def remove_hidden(text: str, *, keep: str = "") -> str:
+    r"""Return a text without control characters, format characters and surrogates, except those of ``keep``.
+
+    >>> remove_hidden("a\x1b\u202e\U000e0041b\n", keep="\n")
+    'ab\n'
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        c for c in line if c in keep or not (unicodedata.category(c) in _HIDDEN_CATEGORIES or c in _XML_NONCHARACTERS)
+        c for c in text if c in keep or not (unicodedata.category(c) in _HIDDEN_CATEGORIES or c in _XML_NONCHARACTERS)
     )
 
 
+def clean_label(text: object) -> str:
+    r"""Return a text of another library as a title: one line without escape sequences, control and format characters.
+
+    >>> clean_label("  \x1b[1;31mEpoch\x1b[0m\t1\r\n"), clean_label("\x1b]8;;http://x\x07link\x1b]8;;\x07 👩\u200d🚀")
+    ('Epoch 1', 'link 👩\u200d🚀')
+    """
+    line = str(text)
+    if not line.isprintable():
+        line = re.sub(_ESCAPE_SEQUENCE, "", line)
+    return sanitize_line(line, keep=EMOJI_JOINERS)
+
+
+# A string up to its terminator, a control sequence, or a short escape sequence; the first two also with 8-bit codes.
+_ESCAPE_SEQUENCE: Final = (
+    r"\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x9c|\x1b\\|$)|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c]*(?:\x07|\x9c)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b[ -/]*[0-~]?"
+)
+EMOJI_JOINERS: Final = "\u200c\u200d"
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs"})  # control, format and surrogate characters
 _XML_NONCHARACTERS: Final = "\ufffe\uffff"  # XML cannot hold them
 

@@ -1,7 +1,7 @@
 """``progressbar-tracker demo``: a server with a temporary database, and real jobs as examples.
 
 The jobs read the files of Python's standard library. They hash files (nested bars), compress them (bytes) and find
-files (unknown total). One checks a backup with a broken link and fails half-way. One searches for a word and stops at
+files (unknown total). One checks a backup with a missing file and fails half-way. One searches for a word and stops at
 the first match.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import lzma
+import shutil
 import sysconfig
 import tempfile
 import threading
@@ -84,7 +85,7 @@ def hash_packages(pb: ProgressBar, library: Path) -> str:
     folders = [library / name for name in HASHED_PACKAGES if (library / name).is_dir()]
     for package in pb.track(folders, id="hash", title="Hash packages", unit="packages", group=ITEM_GROUP, weight=30):
         for path in pb.track(
-            sorted(package.rglob("*.py")), title=f"Hash {package.name}", unit="files", group=ITEM_GROUP
+            sorted(iter_modules(package)), title=f"Hash {package.name}", unit="files", group=ITEM_GROUP
         ):
             # Many rounds make the job slow enough to watch.
             total.update(hashlib.pbkdf2_hmac("sha256", path.read_bytes(), b"demo", 40_000))
@@ -92,9 +93,9 @@ def hash_packages(pb: ProgressBar, library: Path) -> str:
 
 
 def iter_modules(library: Path) -> Iterator[Path]:
-    """Yield the modules of the standard library, without site-packages."""
+    """Yield the modules of the standard library, without site-packages and Debian's links to absent files."""
     for path in library.rglob("*.py"):
-        if "site-packages" not in path.parts:
+        if "site-packages" not in path.parts and path.is_file():
             yield path
 
 
@@ -129,16 +130,15 @@ def find_files(pb: ProgressBar, library: Path) -> list[Path]:
 
 
 def check_backup(pb: ProgressBar, library: Path, folder: Path) -> None:
-    """Read a backup of links. A broken link in the middle raises and fails the item."""
+    """Read a backup. A missing file in the middle raises and fails the item."""
     backup = folder / "backup"
     backup.mkdir()
-    sources = sorted(library.glob("*.py"))[:60]
-    for number, path in enumerate(sources):
-        target = path if number != len(sources) // 2 else library / "was-deleted.py"
-        (backup / path.name).symlink_to(target)
-    with pb.track(
-        sorted(backup.iterdir()), id="backup", title="Check the backup", unit="files", group=ITEM_GROUP
-    ) as bar:
+    sources = sorted(path for path in library.glob("*.py") if path.is_file())[:60]
+    copies = [backup / path.name for path in sources]
+    for number, (path, copy) in enumerate(zip(sources, copies, strict=True)):
+        if number != len(sources) // 2:
+            shutil.copyfile(path, copy)  # links need a privilege on Windows
+    with pb.track(copies, id="backup", title="Check the backup", unit="files", group=ITEM_GROUP) as bar:
         for path in bar:
             hashlib.pbkdf2_hmac("sha256", path.read_bytes(), b"demo", 60_000)
 

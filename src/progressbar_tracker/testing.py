@@ -22,7 +22,7 @@ from ._sender.sender import Sender
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._models import Number, Status
+    from ._models import Number, Status, StuckAfter
     from ._sender.snapshot import Source
 
 __all__ = ["RecordedRun", "Recording", "recording"]
@@ -47,6 +47,9 @@ class RecordedRun(NamedTuple):
     keep: bool
     notify: tuple[str, ...] = ()
     deadline: str | None = None
+    stuck_after: StuckAfter = "auto"
+    stoppable: bool = False
+    duration_seconds: float | None = None  # None while the run is running
 
 
 class _RecordingSender(Sender):
@@ -57,6 +60,7 @@ class _RecordingSender(Sender):
         self.sources: list[Source] = []
 
     def add(self, source: Source) -> None:
+        source.sample()  # the run of a short loop keeps no count unless it was read
         self.sources.append(source)
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002 - nothing is pending
@@ -88,6 +92,18 @@ class Recording:
                 return run
         raise KeyError(f"{item_id!r} was not tracked; tracked: {[run.id for run in runs]}")
 
+    def request_stop(self, item_id: str, requested_by: str = "test") -> None:
+        """Request the stop of the newest run of an id, as a server does. It has no effect unless the run is stoppable.
+
+        Raises:
+            KeyError: No run has this id.
+        """
+        assert isinstance(self.sender, _RecordingSender)
+        source = next((source for source in reversed(self.sender.sources) if source.id == item_id), None)
+        if source is None:
+            raise KeyError(f"{item_id!r} was not tracked")
+        source.receive_stop(requested_by)
+
     def __contains__(self, item_id: object) -> bool:
         return any(run.id == item_id for run in self.runs)
 
@@ -107,7 +123,7 @@ def _record_run(source: Source) -> RecordedRun:
         status=snapshot.status,
         completed=snapshot.completed,
         total=snapshot.total,
-        unit=static_fields.unit,
+        unit=static_fields.unit if snapshot.unit is None else snapshot.unit,
         title=snapshot.title,
         description=snapshot.description,
         weight=snapshot.weight,
@@ -117,6 +133,9 @@ def _record_run(source: Source) -> RecordedRun:
         keep=source.keep,
         notify=static_fields.notify,
         deadline=static_fields.deadline,
+        stuck_after=static_fields.stuck_after,
+        stoppable=static_fields.stoppable,
+        duration_seconds=None if source.ended_at is None else max(source.ended_at - source.started_at, 0.0),
     )
 
 

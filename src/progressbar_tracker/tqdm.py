@@ -9,11 +9,9 @@ batch job. Such a bar is still shown on the server, as with ``track()``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
-import threading
-from typing import IO, TYPE_CHECKING, Any, AnyStr, Final, Generic, Self, TextIO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic, Self, TextIO, TypeVar, cast
 
 from tqdm import contrib
 from tqdm.asyncio import tqdm_asyncio
@@ -22,25 +20,39 @@ from tqdm.contrib import concurrent
 from tqdm.std import tqdm as std_tqdm
 
 from ._models import format_value
+from ._runtime import are_loops_stoppable
+from ._tracking.hidden_bars import is_hidden
 from ._tracking.mirror import Mirror
+from ._tracking.nesting import PlacedMirror
+from ._tracking.patches import Patches, call_safely, hide_frames
 from ._tracking.tqdm_bar import (
+    HOOK_WRAPPERS,
     MIRROR_ATTRIBUTE,
     attach_hidden_mirror,
+    attach_loop,
     attach_mirror,
     build_hooks,
     find_run,
+    get_iterable,
     get_mirrored_class,
+    has_own_loop,
     is_auto_disabled,
-    original_init,
+    is_shown_elsewhere,
+    release_automatic_run,
+    select_run_class,
 )
-from ._tracking.tracker import create_run
+from ._tracking.tqdm_printer import make_status_printer
+from ._tracking.tracker import create_run, find_default_sender, select_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
+    from ._models import StuckAfter
+    from ._sender.sender import Sender
     from ._tracking.deadline import DeadlineLike
+    from ._tracking.stop import OnStop
     from ._tracking.tracker import HasSender
 
 __all__ = [
@@ -124,7 +136,10 @@ class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
             keep: bool = False,
             notify: str | Sequence[str] | None = None,
             deadline: DeadlineLike | None = None,
+            stuck_after: StuckAfter = "auto",
             client: HasSender | None = None,
+            stoppable: bool | None = None,
+            on_stop: OnStop = "end",
             **options: object,
         ) -> None: ...
 
@@ -140,14 +155,30 @@ class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
             keep: bool = False,
             notify: str | Sequence[str] | None = None,
             deadline: DeadlineLike | None = None,
+            stuck_after: StuckAfter = "auto",
             client: HasSender | None = None,
+            stoppable: bool | None = None,
+            on_stop: OnStop = "end",
             **options: Any,
         ) -> None:
-            # Invalid arguments raise before anything is drawn. tqdm's constructor calls methods of the bar.
-            run = create_run(
-                Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
-                client=client,
-            )  # fmt: skip
+            has_options = not (
+                id is title is group is notify is deadline is client is stoppable is None
+                and weight.__class__ is int
+                and weight == 0
+                and not keep
+                and stuck_after.__class__ is str
+                and stuck_after == "auto"
+                and on_stop == "end"
+            )
+            sender = None if has_options else _find_loop_sender(args, options)
+            if sender is None:
+                # Invalid arguments raise before anything is drawn. tqdm's constructor calls methods of the bar.
+                run = create_run(
+                    select_run_class(args, options), id=id, title=title, group=group, weight=weight, keep=keep,
+                    notify=notify, deadline=deadline, stuck_after=stuck_after, client=client,
+                    stoppable=select_stoppable(stoppable, has_loop=get_iterable(args, options) is not None),
+                    on_stop=on_stop,
+                )  # fmt: skip
             self.__dict__[MIRROR_ATTRIBUTE] = None
             if auto_tqdm is tqdm_asyncio:
                 # Skip its constructor, which creates an iterator of every iterable in case of an async for. Some
@@ -155,10 +186,16 @@ class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
                 super(tqdm_asyncio, self).__init__(*args, **options)
             else:
                 super().__init__(*args, **options)
+            frame = sys._getframe(1)  # noqa: SLF001 - of the caller
             if not self.disable:
-                attach_mirror(self, run, sys._getframe(1))  # noqa: SLF001
+                if sender is None:
+                    call_safely(attach_mirror, self, run, frame)
+                else:
+                    call_safely(attach_loop, self, frame, sender)
             elif is_auto_disabled(args, options):
-                attach_hidden_mirror(self, run, args, options, sys._getframe(1))  # noqa: SLF001
+                if sender is not None:
+                    run = create_run(Mirror, stoppable=False)
+                call_safely(attach_hidden_mirror, self, run, args, options, frame)
 
     @classmethod
     def get_lock(cls) -> object:
@@ -166,6 +203,22 @@ class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
         if "_lock" not in tqdm.__dict__:
             tqdm._lock = auto_tqdm.get_lock()
         return super().get_lock()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the stop of the bar was requested; only of a stoppable one."""
+        run = find_run(self)
+        return run is not None and run.stop_requested
+
+    def log(self, text: object) -> None:
+        """Send lines to the server, which shows the last ones on the page of the run. Nothing is printed.
+
+        Args:
+            text: One or more lines: a string, or an object for ``str()``.
+        """
+        run = find_run(self)
+        if run is not None:
+            run.log(text)
 
     @functools.cached_property
     def iterable_awaitable(self) -> bool:
@@ -185,10 +238,12 @@ class tqdm(_Bar[T]):  # noqa: N801 - same name as in tqdm
 
 for _name, _hook in build_hooks(auto_tqdm).items():
     setattr(tqdm, _name, _hook)
+if auto_tqdm.status_printer is std_tqdm.status_printer:  # not in a notebook
+    setattr(tqdm, "status_printer", staticmethod(make_status_printer))  # noqa: B010 - the class has no types of tqdm's
 tqdm.__doc__ = f"""tqdm's bar on the terminal, and the same bar on the server.
 
-    Accepts the arguments of tqdm, and as keywords id, title, group, weight, keep, notify, deadline and client of
-    track().
+    Accepts the arguments of tqdm, and as keywords id, title, group, weight, keep, notify, deadline, stuck_after,
+    client, stoppable and on_stop of track().
     Without a title the server shows the description as title, with the postfix beside it.
 
     The documentation of tqdm:
@@ -205,6 +260,7 @@ def mirror(
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
     deadline: DeadlineLike | None = None,
+    stuck_after: StuckAfter = "auto",
     client: HasSender | None = None,
 ) -> B:
     """Show an existing bar of any tqdm class on the server from now on.
@@ -219,6 +275,7 @@ def mirror(
         keep: Keep the item on the board after it has succeeded or stopped.
         notify: Names of the channels to notify; see ``track()``.
         deadline: Instant after which the item is late; see ``track()``.
+        stuck_after: Seconds without progress after which the item is stuck; see ``track()``.
         client: A ``ProgressBar`` that replaces the configured server and key.
 
     Returns:
@@ -240,12 +297,12 @@ def mirror(
         raise TypeError(f"bar must be a bar of tqdm, not {format_value(bar)}")
     if getattr(bar, "disable", True):
         raise ValueError("bar is closed or disabled: mirror it while it runs")
-    if find_run(bar) is not None:
-        raise ValueError("bar is shown already")
     run = create_run(
-        Mirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
-        client=client,
+        PlacedMirror, id=id, title=title, group=group, weight=weight, keep=keep, notify=notify, deadline=deadline,
+        stuck_after=stuck_after, client=client,
     )  # fmt: skip
+    if not release_automatic_run(bar):
+        raise ValueError("bar is shown already")
     kind: type = type(bar)
     cast("Any", bar).__class__ = get_mirrored_class(kind)
     attach_mirror(bar, run, sys._getframe(1))  # noqa: SLF001
@@ -254,38 +311,50 @@ def mirror(
 
 # --- every bar of the process -----------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
-LOCK_TIMEOUT: Final = 1.0  # seconds
-_replaced_methods: dict[tuple[type, str], tuple[object, object]] = {}  # (hook, original) by class and method
-_is_installed = False
+_patches = Patches()
 
 
 def _wrap_init(original: Callable[..., Any]) -> Callable[..., Any]:
     def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - shown in tracebacks
-        if not _is_installed or MIRROR_ATTRIBUTE in self.__dict__:
+        is_shown = _patches.is_installed and MIRROR_ATTRIBUTE not in self.__dict__
+        if is_shown:
+            self.__dict__[MIRROR_ATTRIBUTE] = None
+        try:
             original(self, *args, **options)
-            return
-        self.__dict__[MIRROR_ATTRIBUTE] = None
-        original(self, *args, **options)
-        if self.disable and not is_auto_disabled(args, options):
-            return
-        run = create_run(Mirror)
-        if self.disable:
-            attach_hidden_mirror(self, run, args, options, sys._getframe(1))  # noqa: SLF001
-        else:
-            attach_mirror(self, run, sys._getframe(1))  # noqa: SLF001
+        except BaseException as error:
+            hide_frames(error)
+            raise
+        if is_shown:
+            call_safely(_show_bar, self, args, options, sys._getframe(1))  # noqa: SLF001
 
     return __init__
 
 
-@contextlib.contextmanager
-def _hold_lock() -> Iterator[None]:
-    is_acquired = _lock.acquire(timeout=LOCK_TIMEOUT)  # in the child of a fork the holder does not exist
-    try:
-        yield
-    finally:
-        if is_acquired:
-            _lock.release()
+def _show_bar(bar: Any, args: tuple[Any, ...], options: dict[str, Any], frame: FrameType) -> None:
+    if is_shown_elsewhere.get():
+        return
+    if is_hidden(frame, "tqdm"):
+        return
+    if not bar.disable:
+        sender = _find_loop_sender(args, options)
+        if sender is None:
+            attach_mirror(bar, _create_automatic_run(args, options), frame, is_automatic=True)
+        else:
+            attach_loop(bar, frame, sender, is_automatic=True)
+    elif is_auto_disabled(args, options):
+        attach_hidden_mirror(bar, _create_automatic_run(args, options), args, options, frame)
+
+
+def _find_loop_sender(args: tuple[Any, ...], options: dict[str, Any]) -> Sender | None:
+    """Return the sender for ``attach_loop()``, or ``None`` if the bar needs more than that."""
+    return find_default_sender() if has_own_loop(args, options) and not are_loops_stoppable() else None
+
+
+def _create_automatic_run(args: tuple[Any, ...], options: dict[str, Any]) -> Mirror:
+    # tqdm's own class has asked an asynchronous iterable for its iterator already.
+    iterable = get_iterable(args, options)
+    has_loop = iterable is not None and not hasattr(type(iterable), "__aiter__")
+    return create_run(select_run_class(args, options), stoppable=select_stoppable(None, has_loop=has_loop))
 
 
 def install() -> None:
@@ -297,16 +366,13 @@ def install() -> None:
         >>> install()
         >>> uninstall()
     """
-    global _is_installed
-    with _hold_lock():
-        _is_installed = True
-        hooks = {(std_tqdm, name): hook for name, hook in build_hooks(std_tqdm).items()}
-        hooks[std_tqdm, "__init__"] = functools.wraps(original_init)(_wrap_init(original_init))
-        hooks[tqdm_asyncio, "__aiter__"] = build_hooks(tqdm_asyncio)["__aiter__"]
-        for (kind, name), hook in hooks.items():
-            if (kind, name) not in _replaced_methods:
-                _replaced_methods[kind, name] = hook, kind.__dict__[name]  # not getattr: it may be a descriptor
-                setattr(kind, name, hook)
+    _patches.install(
+        {
+            **{(std_tqdm, name): wrap for name, wrap in HOOK_WRAPPERS.items() if hasattr(std_tqdm, name)},
+            (std_tqdm, "__init__"): _wrap_init,
+            (tqdm_asyncio, "__aiter__"): HOOK_WRAPPERS["__aiter__"],
+        }
+    )
 
 
 def uninstall() -> None:
@@ -314,14 +380,7 @@ def uninstall() -> None:
 
     Bars that are shown already stay on the server; their result is then derived from their counts.
     """
-    global _is_installed
-    with _hold_lock():
-        _is_installed = False
-        for (kind, name), (hook, original) in list(_replaced_methods.items()):
-            # A hook that other code has wrapped must stay; it ignores new bars.
-            if kind.__dict__[name] is hook:
-                setattr(kind, name, original)
-                del _replaced_methods[kind, name]
+    _patches.uninstall()
 
 
 # --- tqdm's other names -----------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ from progressbar_tracker._models import (
 )
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
+from progressbar_tracker.server.stores.sqlite.migrations import FILL_RUNS
 
 ADMIN_PASSWORD = "the password of the benchmarks"
 WIDE_CHARACTER = "\N{PILE OF POO}"  # four bytes of UTF-8
@@ -89,6 +90,7 @@ def fill(path, items, runs):
             "state": state,
         },
     )
+    database.execute(FILL_RUNS)
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL")
     database.close()

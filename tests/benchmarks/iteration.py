@@ -2,13 +2,16 @@
 
 * Nanoseconds an item that ``track()``, tqdm and ``rich.progress.track`` add to the bare loop ``for _ in source: pass``:
   the best time of the wrapped loop minus the best of the bare one, divided by the items. The start and the end of the
-  bar are included. tqdm and rich draw to the null device, ``track`` draws nothing.
+  bar are included. tqdm and rich draw to the null device, ``track`` draws nothing. "stoppable" is a loop that accepts
+  stop requests; it may cost at most 15 ns an item more.
 * ``advance()`` and ``tqdm.update(1)``: a call with the loop around it, whose share an empty function shows.
 * A complete bar around a loop of ten items. "in the loop" is the time of the program's thread; "with the sender's work"
   waits until the sender has reported all bars.
 
 * The drop-in beside stock tqdm, both drawing to the null device: an item, ``update(1)``, a bar around ten items; and a
   bar that ``disable=None`` hides, which stock tqdm does not count at all.
+* A task of rich that ``install()`` shows beside one that is not shown: ``advance()``, ``update(advance=1)``, and a
+  progress with one task of ten items.
 
 Meanwhile the sender reports another live bar every 50 ms to a real server in another process. Rounds are interleaved,
 and the best of each is kept. The peer is tqdm.
@@ -31,6 +34,7 @@ from tqdm import tqdm
 
 import progressbar_tracker
 from progressbar_tracker import track
+from progressbar_tracker.integrations import rich as rich_integration
 from progressbar_tracker.tqdm import tqdm as dropin
 
 
@@ -79,13 +83,14 @@ def measure_per_item(items, number, null, console):
     wrappers = {
         "bare": lambda source: source,
         "track": lambda source: track(source, display=False),
+        "stoppable": lambda source: track(source, display=False, stoppable=True),
         "tqdm": lambda source: tqdm(source, file=null),
     }
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, make in make_sources(items, folder).items():
             took = run_rounds({w: lambda m=make, f=f: time_loop(m, f) for w, f in wrappers.items()}, number)
-            bare, ours, theirs = (took[w] / items * 1e9 for w in wrappers)
+            bare, ours, stoppable, theirs = (took[w] / items * 1e9 for w in wrappers)
             # rich is slow: a tenth of the items and a few rounds are enough.
             few = list(itertools.islice(make(), items // 10))
             drawn = run_rounds(
@@ -98,9 +103,14 @@ def measure_per_item(items, number, null, console):
                 3,
             )
             richs = (drawn["rich"] - drawn["bare"]) / len(few) * 1e9
-            added, peer = ours - bare, theirs - bare
-            rows.append([name, *(f"{ns:.1f}" for ns in (bare, added, peer, richs)), format_ratio(added, peer)])
-    print_table("Added to the bare loop, ns an item", ["source", "bare", "track", "tqdm", "rich", "track/tqdm"], rows)
+            added, stoppable, peer = ours - bare, stoppable - bare, theirs - bare
+            ratios = (format_ratio(added, peer), format_ratio(stoppable, peer), f"{stoppable - added:.1f}")
+            rows.append([name, *(f"{ns:.1f}" for ns in (bare, added, stoppable, peer, richs)), *ratios])
+    print_table(
+        "Added to the bare loop, ns an item",
+        ["source", "bare", "track", "stoppable", "tqdm", "rich", "track/tqdm", "stoppable/tqdm", "stoppable - track"],
+        rows,
+    )
 
 
 def measure_per_call(items, number, null):
@@ -193,6 +203,58 @@ def compare_with_stock(items, number, null):
     print_table("The drop-in beside stock tqdm, ns", ["what", "tqdm", "drop-in", "more", "ratio"], rows)
 
 
+def compare_with_rich(items, number, console):
+    def open_task():
+        progress = rich.progress.Progress(console=console, auto_refresh=False)
+        return progress, progress.add_task("rows", total=items * number * 2)
+
+    def short():
+        started = time.perf_counter()
+        for _ in itertools.repeat(None, bars):
+            with rich.progress.Progress(console=console, auto_refresh=False) as progress:
+                task = progress.add_task("rows", total=10)
+                for _ in range(10):
+                    progress.advance(task)
+        return time.perf_counter() - started
+
+    def short_shown():
+        rich_integration.install()
+        try:
+            return short()
+        finally:
+            rich_integration.uninstall()
+
+    bars = items // 1000
+    bare, task = open_task()
+    rich_integration.install()
+    shown, shown_task = open_task()
+    rich_integration.uninstall()
+    rows = []
+    for subject, contenders, each in (
+        (
+            "advance()",
+            {
+                "bare": lambda: time_calls(lambda: bare.advance(task), items),
+                "shown": lambda: time_calls(lambda: shown.advance(shown_task), items),
+            },
+            items,
+        ),
+        (
+            "update(advance=1)",
+            {
+                "bare": lambda: time_calls(lambda: bare.update(task, advance=1), items),
+                "shown": lambda: time_calls(lambda: shown.update(shown_task, advance=1), items),
+            },
+            items,
+        ),
+        ("a progress with ten items", {"bare": short, "shown": short_shown}, bars),
+    ):
+        took = run_rounds(contenders, number)
+        stock, ours = (took[name] / each * 1e9 for name in ("bare", "shown"))
+        rows.append([subject, f"{stock:.1f}", f"{ours:.1f}", f"{ours - stock:+.1f}", format_ratio(ours, stock)])
+    print_table("A shown task of rich beside a bare one, ns", ["what", "rich", "shown", "more", "ratio"], rows)
+
+
 def main():
     quick = parse_options(__doc__).quick
     items, number = (50_000, 3) if quick else (1_000_000, 15)
@@ -213,6 +275,7 @@ def main():
                 measure_per_call(items, number, null)
                 measure_short_loops(items // 200, number, null)
                 compare_with_stock(items, number, null)
+                compare_with_rich(items // 10, number, console)
             finally:
                 done.set()
                 mover.join()

@@ -21,7 +21,7 @@ EXTRA_SECONDS = 0.7
 LOOPS_PROGRAM = """
 import json, sys, threading, time
 from progressbar_tracker import ProgressBar
-from progressbar_tracker._tracking.run import DEFAULT_INTERVAL
+from progressbar_tracker._tracking.run_options import DEFAULT_INTERVAL
 
 url, key, loops, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 reached = {}
@@ -50,7 +50,7 @@ WATCH_SCRIPT = """() => {
     const look = () => setTimeout(() => {
         const now = Date.now() / 1000;
         for (const row of board.querySelectorAll(".item")) {
-            const count = Number(row.querySelector("[data-part=count]").textContent.split(" ")[0].replaceAll(",", ""));
+            const count = Number(row.querySelector(".count").textContent.split(" ")[0].replaceAll(",", ""));
             const seen = (window.seen[row.dataset.id] ??= []);
             if (seen.length === 0 || seen.at(-1)[0] < count) seen.push([count, now]);
         }
@@ -85,7 +85,7 @@ def main():
 
 def measure_delays(browser, url, loops, seconds, *, held):
     """Return the delay of each number, and the interval of the loops."""
-    context = browser.new_context(viewport={"width": 1600, "height": 900}, reduced_motion="reduce")
+    context = browser.new_context(viewport={"width": 1600, "height": 3200}, reduced_motion="reduce")
     page = context.new_page()
     if held:
         page.add_init_script("Object.defineProperty(window, 'SharedWorker', { value: undefined });")

@@ -1,7 +1,9 @@
 """The cost of an operation by the size of the server: ``python tests/benchmarks/scale.py [--quick] [--runs N]``.
 
 * The same operations on servers with 1,000, 10,000 and 100,000 items: growth from column to column is the cost of the
-  stored items, not of the operation. Also the resident memory of an item, and the time until the server is ready.
+  stored items, not of the operation. The page is requested all the time in the first seconds of a server: the slowest
+  response shows how long anything else delays requests, and the next row is its ratio to the smallest server's. Also
+  the resident memory of an item, and the time until the server is ready.
 * A server with 100,000 items and a history of 5,000,000 runs (``--runs``): its start, pages of the history by each
   filter, and the longest durable create during the expiry of old runs.
 
@@ -27,10 +29,12 @@ import time
 from pathlib import Path
 
 import msgspec
-from harness import ADMIN_KEY, parse_options, print_table
+from harness import ADMIN_KEY, format_ratio, parse_options, print_table
 
+from progressbar_tracker._estimate import Progress
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.stores.sqlite.files import connect
+from progressbar_tracker.server.stores.sqlite.migrations import FILL_RUNS
 
 GROUP_COUNT = 100
 DAY_SECONDS = 86400.0
@@ -42,8 +46,8 @@ def make_item(n, now):
     return Item(
         id=f"job-{n:06}", owner_id="someone", owner="ci", run_id=f"{n:016x}", created_at=now - n / 1000, updated_at=now,
         title=f"Encoding video {n}", description=f"frame {n} of it", value=0.5, completed=n, total=2 * n + 1, unit="B",
-        group=f"group {n % GROUP_COUNT}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n, smoothed_rate=1.5,
-        rate_at=now, rate_position=n,
+        group=f"group {n % GROUP_COUNT}", heartbeat_timeout=3600.0, own=n, seq=n, born=n, rev=n,
+        progress=Progress(n, now, 1.5, mean_rate=1.5, steps=1), started_at=now - n / 1000, progressed_at=now,
         meta={"host": f"worker-{n % 50}", "pid": str(n), "user": "ci", "command": "encode.py --all"},
     )  # fmt: skip
 
@@ -64,7 +68,8 @@ def make_database(path, items, runs, old):
     )
     if runs:
         indexes = database.execute(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'history' AND sql IS NOT NULL"
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name IN ('history', 'runs') "
+            "AND sql IS NOT NULL"
         ).fetchall()
         for name, _ in indexes:
             database.execute(f"DROP INDEX {name}")
@@ -83,6 +88,7 @@ def make_database(path, items, runs, old):
             """,
             {"runs": runs, "groups": GROUP_COUNT, "old": old, "now": now, "age": OLD_RUN_AGE, "state": state},
         )
+        database.execute(FILL_RUNS)
         database.execute(
             """
             WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n + 1 < :old),
@@ -143,6 +149,14 @@ class ServerProcess:
         """Return the median milliseconds of requests; each call is the arguments of one."""
         return 1000 * statistics.median(self.time_request(*call) for call in calls)
 
+    def find_slowest(self, seconds, path):
+        """Return the milliseconds of the slowest of the requests in some seconds."""
+        end, slowest = time.perf_counter() + seconds, 0.0
+        while time.perf_counter() < end:
+            slowest = max(slowest, self.time_request("GET", path))
+            time.sleep(0.01)
+        return 1000 * slowest
+
     def cpu_seconds(self):
         """Return the CPU seconds of the process."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -188,11 +202,12 @@ class ServerProcess:
 
 
 def measure_growth(folder, size, empty, quick):
-    """Return the figures of a server with a number of items."""
+    """Return the figures of a server with a number of items, and the milliseconds of the slowest page at its start."""
     database = folder / f"{size}.db"
     make_database(database, size, 0, 0)
     server, number, seconds = ServerProcess(database), 20 if quick else 200, 0.6 if quick else 5.0
     try:
+        slowest = server.find_slowest(1.5 if quick else 12.0, "/")
         resident = server.resident_bytes()
         count = itertools.count(1)
 
@@ -206,6 +221,8 @@ def measure_growth(folder, size, empty, quick):
         unchanged = server.measure_median([("GET", "/api/v1/items", None, {"If-None-Match": etag})] * number)
         far = f"/api/v1/items?limit=100&after={middle_cursor(server, size)}"
         figures = {
+            "page": server.measure_median([("GET", "/")] * number),
+            "page, the slowest after the start": slowest,
             "PATCH of an item": server.measure_median(
                 [("PATCH", "/api/v1/items/job-000007", {"completed": next(count)}) for _ in range(number)]
             ),
@@ -227,7 +244,7 @@ def measure_growth(folder, size, empty, quick):
             figures["CPU of 40 changes, with a viewer"] = f"{server.measure_busy(seconds, few_changes):.0f} ms"
         figures["ready after"] = f"{server.started:.2f} s"
         figures["resident, per item"] = f"{(resident - empty) / size:,.0f} bytes"
-        return figures
+        return figures, slowest
     finally:
         server.close()
         database.unlink()
@@ -284,9 +301,18 @@ def measure_history(folder, items, runs, quick):
             "failed, of a group": "&status=failed&group=group+98",
             "stopped, of a group that has none": "&status=stopped&group=group+7",
             "of one item": "&id=job-77",
+            "of one run": "&run_id=run-77",
+            "without inner bars, of a rare group": "&inner=false&group=rare",
             "text that is found often": "&q=video",
         }.items():
             rows.append([name, f"{server.measure_median([('GET', path + query)] * number):.1f} ms"])
+        ids = "&".join(f"id=job-{n}" for n in range(50))
+        for name, path_of_runs in {
+            "last 20 runs of 50 ids": f"/api/v1/history:recent?{ids}",
+            "statistics of an id": "/api/v1/history:statistics?id=job-77",
+            "timeline of 10,000 runs": "/api/v1/timeline?since=1970-01-01T00:00:00Z",
+        }.items():
+            rows.append([name, f"{server.measure_median([('GET', path_of_runs)] * number):.1f} ms"])
         rows.append(["text that is nowhere", f"{server.measure_median([('GET', path + '&q=nowhere')]):.0f} ms"])
         return rows
     finally:
@@ -310,7 +336,9 @@ def main():
         empty = server.resident_bytes()
         server.close()
         columns = [measure_growth(folder, size, empty, found.quick) for size in sizes]
-        rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+        rows = [[name, *(figures[name] for figures, _ in columns)] for name in columns[0][0]]
+        ratios = ["... ratio to the first column", *(format_ratio(slowest, columns[0][1]) for _, slowest in columns)]
+        rows.insert(2, ratios)
         print_table("With so many items", ["what", *(f"{size:,}" for size in sizes)], rows)
         rows = measure_history(folder, sizes[-1], runs, found.quick)
         print_table(f"With {runs:,} runs in the history", ["what", ""], rows)

@@ -5,6 +5,9 @@ history, and keys and shares that are made and revoked. A tracked program starts
 has the resident memory, open files and threads of both. The verdict is the slope of a line through the last half, when
 caches and the ring of the stream are full. Speed is not measured, so there is no peer. The exit code is 1 if a figure
 grows.
+
+``--chaos`` breaks servers instead, see ``tests/end_to_end/chaos.py``. Its verdict is that of the server that lives
+through all rounds.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -29,7 +33,7 @@ from viewers import cpu_seconds, server_pid
 
 ITEM_COUNT = 100
 VIEWER_COUNT = 10
-PAGE_PATHS = ("", "items/item-1", "history", "static/app.js", "api/v1/items", "api/v1/history", "healthz", "progress")
+PAGE_PATHS = ("", "items/item-1", "history", "static/board.js", "api/v1/items", "api/v1/history", "healthz", "progress")
 
 # Growth that counts as a leak, over the last half: a fraction of the memory; a number of files and of threads.
 MAX_GROWTH = 0.03
@@ -180,9 +184,13 @@ def print_row(cells):
 def main():
     def more(parser):
         parser.add_argument("--minutes", type=float, default=30.0)
+        parser.add_argument("--chaos", action="store_true", help="kills, failovers and other faults, with a check each")
+        parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="of the faults of --chaos")
 
     options = parse_options(__doc__, more)
     seconds = 10.0 if options.quick else options.minutes * 60
+    if options.chaos:
+        sys.exit(break_servers(seconds, options.seed, quick=options.quick))
     every = max(seconds / 30, 0.5)
     samples = {"server": [], "program": []}
     print_row(TABLE_HEADS)
@@ -218,6 +226,24 @@ def main():
     sys.exit(print_verdict(samples, load.failures, quick=options.quick))
 
 
+def break_servers(seconds, seed, *, quick):
+    """Run the chaos, print its counts, and return the exit code."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.end_to_end.chaos import run_chaos
+
+    print(f"seed {seed}", flush=True)
+    samples = []
+    with tempfile.TemporaryDirectory(prefix="progressbar-chaos-") as folder:
+        counts, faults = run_chaos(
+            Path(folder), seconds, seed,
+            sample=lambda at, pid: samples.append((at, sample_process(pid))), say=lambda text: print(text, flush=True),
+        )  # fmt: skip
+    for name, count in sorted(counts.items()):
+        print(f"{name:44} {count:>9,}")
+    print(f"{len(faults)} faults")
+    return print_verdict({"lasting server": samples}, faults, quick=quick)
+
+
 def print_verdict(samples, failures, *, quick):
     """Print the slope of each figure, and return the exit code."""
     grows = False
@@ -235,7 +261,7 @@ def print_verdict(samples, failures, *, quick):
             rows.append([f"{process}, {figure}", f"{slope:+.2f}", f"{allowed:.2f}", verdict])
     print_table("over the last half", ["figure", "slope", "allowed", "verdict"], rows)
     for text in failures:
-        print(f"the load failed: {text}")
+        print(f"FAULT: {text}")
     return 1 if failures or (grows and not quick) else 0
 
 

@@ -56,5 +56,7 @@ def test_copy_of_postgresql_names_its_tools_without_the_password(command, monkey
 def test_backup_of_a_missing_database_writes_nothing(command, tmp_path):
     done = command("backup", tmp_path / "copy.db", "--database", tmp_path / "nothing.db")
     assert (done.code, done.err.count("\n")) == (1, 1)
+    assert f"there is no database {tmp_path / 'nothing.db'}: " in done.err
+    assert "--database" in done.err
     assert not (tmp_path / "nothing.db").exists()
     assert not (tmp_path / "copy.db").exists()

@@ -45,8 +45,9 @@ def test_doctor_without_configuration_names_the_commands(command):
     ("variable", "value", "subject", "reason"),
     [
         ("PROGRESSBAR_URL", "http://127.0.0.1:1", "server", "is it running, and is the URL right?"),
-        ("PROGRESSBAR_URL", "ftp://server", "server", "http"),
-        ("PROGRESSBAR_API_KEY", "pbt_w_nonsense", "key", "log in again"),
+        ("PROGRESSBAR_URL", "ftp://server", "configuration", "PROGRESSBAR_URL must be a URL such as 'http://"),
+        ("PROGRESSBAR_URL", "127.0.0.1:9102", "configuration", "PROGRESSBAR_URL must be a URL such as 'http://"),
+        ("PROGRESSBAR_API_KEY", "pbt_w_nonsense", "key", "the key is from PROGRESSBAR_API_KEY: correct or unset it"),
         ("PROGRESSBAR_DISABLE", "1", "tracking", "PROGRESSBAR_DISABLE turns it off: unset it"),
         ("PROGRESSBAR_DATABASE", "/nowhere/progress.db", "database", "there is no database /nowhere/progress.db"),
         (
@@ -68,6 +69,12 @@ def test_doctor_reports_a_broken_part_with_its_reason(
     assert bad[0].startswith(f"BAD   {subject}: ")
     assert reason in bad[0]
     assert "very-secret" not in done.out
+
+
+def test_doctor_recommends_no_login_to_an_invalid_url(command):
+    done = command("doctor", "--url", "127.0.0.1:9102")
+    state, text = read_findings(done)["configuration"]
+    assert (state, text.startswith("--url must be a URL such as 'http://"), "login" in text) == ("BAD", True, False)
 
 
 def test_doctor_reports_a_read_key_as_bad(server, command, monkeypatch):
@@ -107,7 +114,7 @@ def test_doctor_reports_space_of_deleted_rows_with_a_remedy(command, tmp_path, m
 
 
 def test_doctor_repeats_the_servers_reason_for_no_writes(configured_server, command, monkeypatch):
-    monkeypatch.setattr(configured_server.app.services, "is_stopping", True)
+    monkeypatch.setattr(configured_server.app.services, "is_draining", True)
     done = command("doctor")
     assert done.code == 1
     assert read_findings(done)["database"] == ("BAD", "the server is stopping: check the server's log and its disk")

@@ -28,8 +28,11 @@ class ExecResult:
 
 
 @pytest.fixture
-def run(capfdbinary):
+def run(capfdbinary, monkeypatch):
     """Run a command line in this process on real descriptors; return its output and its only recorded run."""
+
+    monkeypatch.setenv("PROGRESSBAR_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PROGRESSBAR_API_KEY", WRITE_KEY)
 
     def run(*arguments):
         with recording() as recorded:
@@ -50,6 +53,18 @@ def test_exec_of_a_successful_program_ends_succeeded(run):
     assert (done.run.id, done.run.status, done.run.group) == ("job", "succeeded", "nightly")
     assert done.run.title == "sh -c 'echo out; echo err >&2'"
     assert done.run.description.startswith("exit code 0 after 0.")
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("10m", 600.0), ("off", None)])
+def test_exec_item_has_the_option_stuck_after(run, time, seconds):
+    assert run(*sh("true", "--stuck-after", time)).run.stuck_after == seconds
+
+
+def test_exec_duration_ends_with_the_program(run):
+    """A process that it leaves behind writes for another second."""
+    done = run(*sh("(for n in $(seq 40); do echo x >&2; sleep 0.05; done) & sleep 0.3"))
+    elapsed = float(re.search(r"after ([\d.]+) s", done.run.description)[1])
+    assert done.run.duration_seconds == pytest.approx(elapsed, abs=0.3)
 
 
 def test_exec_of_a_failed_program_has_its_code_and_last_line(run):
@@ -115,8 +130,38 @@ def test_exec_title_replaces_the_command_line(run):
 def test_exec_parse_moves_the_bar(run):
     done = run(*sh("for i in 1 2 3; do printf '\\r%d/4 [' $i; done; echo; echo out >&2", "--parse"))
     assert (done.run.completed, done.run.total, done.run.status) == (4, 4, "succeeded")
-    done = run(*sh("echo ' 40%'; exit 1", "--parse"))
+    done = run(*sh('for i in 20 30 40; do echo " $i%"; done; exit 1', "--parse"))
     assert (done.run.completed, done.run.total, done.run.status) == (40, 100, "failed")
+
+
+def test_exec_parse_without_a_rise_has_no_total(run):
+    done = run(*sh("echo ' 40%'; echo ' 40%'; exit 1", "--parse"))
+    assert (done.run.completed, done.run.total) == (0, None)
+
+
+def test_exec_parse_sends_the_unit(run):
+    done = run(*sh("for i in 1.5 3.0; do printf '\\r%s/4.5 MB ' $i; done; exit 1", "--parse"))
+    assert (done.run.completed, done.run.total, done.run.unit) == (3, 4.5, "MB")
+
+
+def test_exec_parse_counts_from_the_first_reading(shell, tmp_path):
+    """Before it, the server has no count, so that the speed is not measured from the start of the program."""
+    # A pipe for each step: a reader that opens a pipe again may meet the writer of the step before, and read its end.
+    for name in ("go", "end"):
+        os.mkfifo(tmp_path / name)
+    text = f"echo ready; read go <{tmp_path}/go; printf '\\r1/4 [\\r2/4 [\\r3/4 ['; read end <{tmp_path}/end"
+    with shell.start(*sh(text, "--id", "late", "--parse"), stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        wait_until(lambda: shell.item("late") is not None)
+        before = shell.item("late")
+        (tmp_path / "go").write_text("go\n")
+        wait_until(lambda: shell.item("late")["completed"] is not None)
+        counted = shell.item("late")
+        (tmp_path / "end").write_text("end\n")
+        assert process.wait(60) == 0
+    assert (before["completed"], before["total"]) == (None, None)
+    assert (counted["completed"], counted["total"]) == (3, 4)
+    assert counted["started_at"] <= before["started_at"]
 
 
 def test_exec_does_not_wait_for_background_processes(run):
@@ -147,7 +192,7 @@ def test_exec_forwards_its_signals_to_the_program(shell, number):
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.stdout.read() == f"caught {name}\n".encode()
-        assert process.wait(20) == 9
+        assert process.wait(60) == 9
 
 
 def test_exec_keeps_ignored_signals_ignored(shell):
@@ -177,7 +222,9 @@ def test_exec_without_a_server_keeps_output_and_exit_code(server):
     done = subprocess.run(
         [*CLI_COMMAND, *sh("echo out; echo err >&2; exit 5")], env=environ, capture_output=True, timeout=100
     )
-    assert (done.returncode, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
+    assert (done.returncode, done.stdout) == (5, b"out\n")
+    line, failure = done.stderr.splitlines()
+    assert (line, failure[:21]) == (b"err", b"progressbar-tracker: ")
     assert time.monotonic() - started < 40
     if hung is not None:
         hung.close()

@@ -1,10 +1,6 @@
-"""``keys`` and ``login``."""
+"""``keys``: in the database of a running server, and over HTTP."""
 
 from __future__ import annotations
-
-import os
-import stat
-from pathlib import Path
 
 import pytest
 
@@ -78,31 +74,43 @@ def test_write_key_over_http_cannot_create_keys(server, monkeypatch, command):
     monkeypatch.setenv("PROGRESSBAR_API_KEY", server.create_key("write", "me"))
     done = command("keys", "create", "--type", "admin", "--name", "x", "--url", server.url)
     assert (done.code, done.out) == (1, "")
+    assert "the server printed one at its first start" in done.err
+
+
+def test_key_of_a_cell_begins_with_its_name(run_keys):
+    create = ["create", "--type", "write", "--name", "ci"]
+    key = run_keys(*create, "--cell", "c1", "--json").json
+    assert key["key"].startswith(f"pbt_w_{key['key_id']}_")
+    assert key["key_id"].startswith("c1-")
+    done = run_keys(*create, "--cell", "C 1")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "cell must be 1 to 16 lower-case letters and digits" in done.err
 
 
 def test_keys_database_and_url_exclude_each_other(command):
     assert command("keys", "list", "--database", "x", "--url", "http://y").code == 2
 
 
-def test_login_stores_a_valid_key_for_the_user_only(server, monkeypatch, command):
-    key = server.create_key("write", "me")
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: key)
-    monkeypatch.setattr("progressbar_tracker.cli.keys.ask_secret", lambda _: key)
-    done = command("login", server.url)
-    assert done.code == 0, done.err
-    assert key not in done.out + done.err
-    path = os.environ["PROGRESSBAR_CONFIG"]
-    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
-    assert command("ls").code == 0
+KEY_COMMANDS = [["list"], ["create", "--type", "write", "--name", "ci"], ["revoke", "k7m2p9xq"], ["rotate", "k7m2p9xq"]]
 
 
-def test_login_with_a_wrong_key_stores_nothing(server, monkeypatch, command):
-    monkeypatch.setattr("progressbar_tracker.cli.keys.ask_secret", lambda _: "wrong-key")
-    done = command("login", server.url)
-    assert done.code == 1
-    assert not Path(os.environ["PROGRESSBAR_CONFIG"]).exists()
+@pytest.mark.parametrize("arguments", KEY_COMMANDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("source", ["option", "variable"])
+def test_keys_of_a_missing_database_create_nothing(command, monkeypatch, tmp_path, arguments, source):
+    path = tmp_path / "folder" / "mistyped.db"
+    options = ["--database", path] if source == "option" else []
+    if source == "variable":
+        monkeypatch.setenv("PROGRESSBAR_DATABASE", str(path))
+    done = command("keys", *arguments, *options)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert f"there is no database {path}: " in done.err
+    assert "--database" in done.err
+    assert not path.parent.exists()
 
 
-def test_login_with_an_invalid_url_is_one_line(command):
-    done = command("login", "server:8989")
-    assert (done.code, done.err.count("\n")) == (1, 1)
+def test_keys_leave_an_empty_file_unchanged(command, tmp_path):
+    path = tmp_path / "empty.db"
+    path.touch()
+    done = command("keys", "list", "--database", path)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert (f"the database {path} is empty" in done.err, path.stat().st_size) == (True, 0)

@@ -6,8 +6,10 @@ import httpx
 import psycopg
 import pytest
 
-from progressbar_tracker.server.models import Notice
-from progressbar_tracker.server.mutations import AddNotice
+from progressbar_tracker.server.items.curves import Curve, encode_curve
+from progressbar_tracker.server.models import EndedRun, Notice, StoredTail
+from progressbar_tracker.server.mutations import AddHistory, AddNotice, SaveCurve, SaveTail
+from tests.support.items import make_item
 from tests.support.server import start_server
 from tests.support.waiting import wait_until
 
@@ -32,7 +34,10 @@ def filled_database(tmp_path):
             notice = Notice(
                 notice_id="n", channel="phone", item_id="a", run_id="r", event="failed", at=1.0, body="{}", next_at=2.0
             )
-            server.store.commit([AddNotice(notice)]).result(10)
+            ended = EndedRun(make_item("nightly-2026-11-28"), "succeeded", 1.0)
+            curve = SaveCurve("nightly-2026-11-28", "r", encode_curve(Curve(0.5, [0.0, 1.0])))
+            tail = SaveTail("nightly-2026-11-28", "r", StoredTail(1.0, "last line"))
+            server.store.commit([AddNotice(notice), AddHistory(ended), curve, tail]).result(60)
             responses = {path: boss.get(path).json() for path in ("/progress", "/api/v1/history", "/api/v1/keys")}
     return path, write, admin, share, responses
 
@@ -41,7 +46,7 @@ def test_migrate_moves_all_data_and_every_key_works(filled_database, postgres_ur
     path, write, admin, share, responses = filled_database
     done = command("migrate", "--from", path, "--to", postgres_url)
     assert (done.code, done.err) == (0, "")
-    assert done.out.startswith("Moved 20 items, 10 runs of the history, ")
+    assert done.out.startswith("Moved 20 items, 11 runs of the history, ")
     with start_server(postgres_url) as server, open_client(server, write) as writer, open_client(server, admin) as boss:
         for path, before in responses.items():
             after = boss.get(path).json()
@@ -50,6 +55,12 @@ def test_migrate_moves_all_data_and_every_key_works(filled_database, postgres_ur
                     key.pop("last_used_at")
             assert after == before
         assert [notice.notice_id for notice in server.store.read_due_notices(3.0, 9)] == ["n"]
+        assert server.store.read_tail("nightly-2026-11-28", "r") == StoredTail(1.0, "last line")
+        (former,) = server.store.read_former_runs(["nightly-*"], by="pattern")["nightly-*"]
+        assert former.curve is not None
+        (run,) = server.store.read_recent_runs(["nightly-2026-11-28"], limit=9)["nightly-2026-11-28"]
+        assert (run.run_id, run.started_at, run.ended_at) == ("r", 1.0, 1.0)
+        assert list(former.curve.positions) == [0.0, 1.0]
         assert writer.patch("/api/v1/items/item 20", json={"completed": 50}).status_code == 200
         assert httpx.get(f"{server.url}/{share}").status_code == 200
 

@@ -75,8 +75,9 @@ def test_run_keeps_the_programs_environment(shell, tmp_path):
     state = json.loads(out)
     assert process.returncode == 9
     assert state["pid"] == process.pid  # no process in between: signals, stops and exit codes are the program's
+    assert state.pop("loaded") == ["progressbar_tracker.integrations._imports"]  # and not the package
+    assert expected.pop("loaded") == []
     assert state == {**expected, "pid": process.pid}
-    assert state["loaded"] == []
 
 
 def test_run_shows_the_bars_of_an_unchanged_script(shell, bars, tmp_path):
@@ -143,6 +144,13 @@ def test_run_job_is_the_parent_of_its_bars(shell, bars, tmp_path):
     assert {"host", "pid", "command"} <= set(job["meta"])
 
 
+@pytest.mark.parametrize(("time", "seconds"), [("1h30m", 5400.0), ("off", None)])
+def test_run_option_stuck_after_implies_job(shell, tmp_path, time, seconds):
+    path = write_script(tmp_path, f"print('stuck after {time}')")
+    assert shell.run("run", "--stuck-after", time, "--title", f"A run of {time}", path).returncode == 0
+    assert items_by_title(shell)[f"A run of {time}"]["stuck_after"] == seconds
+
+
 def test_run_job_that_is_killed_ends_by_the_same_signal(shell, tmp_path):
     path = write_script(
         tmp_path, "import os, sys\nprint('gone', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 15)"
@@ -166,7 +174,9 @@ def test_run_with_a_hanging_server_keeps_the_output(tmp_path):
         out, err = process.communicate(b"\n", timeout=100)
     hung.close()
     assert (process.returncode, out) == (1, expected.stdout)
-    assert err.splitlines()[-4:] == expected.stderr.splitlines()[-4:]
+    *lines, failure = err.splitlines()
+    assert lines[-4:] == expected.stderr.splitlines()[-4:]
+    assert failure.startswith(b"progressbar-tracker: ")
 
 
 def test_key_is_not_passed_to_another_server():
@@ -178,13 +188,13 @@ def test_key_is_not_passed_to_another_server():
 
 
 def test_python_path_gets_the_bootstrap_folder_once():
-    (folder,) = supervisor.with_tqdm_env({})["PYTHONPATH"].split(os.pathsep)
+    (folder,) = supervisor.with_bars_env({})["PYTHONPATH"].split(os.pathsep)
     assert sorted(path.name for path in Path(folder).glob("*.py")) == [
         "_progressbar_tracker_hook.py",
         "sitecustomize.py",
     ]
-    assert supervisor.with_tqdm_env({"PYTHONPATH": ""})["PYTHONPATH"] == folder
-    twice = supervisor.with_tqdm_env(supervisor.with_tqdm_env({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
+    assert supervisor.with_bars_env({"PYTHONPATH": ""})["PYTHONPATH"] == folder
+    twice = supervisor.with_bars_env(supervisor.with_bars_env({"PYTHONPATH": f"a{os.pathsep}{os.pathsep}b"}))
     assert twice["PYTHONPATH"].split(os.pathsep) == [folder, "a", "", "b"]
 
 
@@ -193,7 +203,7 @@ def test_python_path_gets_the_bootstrap_folder_once():
 
 def run_bootstrapped(code, *folders, **options):
     """Run code in a Python whose path has the bootstrap folder and other folders."""
-    path = supervisor.with_tqdm_env({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
+    path = supervisor.with_bars_env({"PYTHONPATH": os.pathsep.join(map(str, folders))})["PYTHONPATH"]
     return run_plain("-c", code, env={**os.environ, "PYTHONPATH": path}, **options)
 
 
@@ -227,24 +237,32 @@ def test_bootstrap_ignores_a_failing_mirror(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"1\n", b"")
 
 
-def test_bootstrap_mirrors_at_the_import_and_removes_its_hook():
+def test_bootstrap_mirrors_at_the_import():
     code = (
         "import sys\n"
-        "hooks = lambda: [type(f).__module__ for f in sys.meta_path if 'progressbar' in type(f).__module__]\n"
-        "print(hooks(), 'progressbar_tracker' in sys.modules)\n"
-        "import importlib.util; importlib.util.find_spec('tqdm'); print(len(hooks()))\n"  # find_spec is no import
+        "print('progressbar_tracker' in sys.modules, 'progressbar_tracker.tqdm' in sys.modules)\n"
+        "import importlib.util; importlib.util.find_spec('tqdm')\n"  # find_spec is no import
+        "print('progressbar_tracker.tqdm' in sys.modules)\n"
         "from tqdm.auto import trange\n"
         "import tqdm\n"
-        "print(hooks(), 'progressbar_tracker.tqdm' in sys.modules)\n"
+        "print('progressbar_tracker.tqdm' in sys.modules)\n"
         "print(type(tqdm.__loader__).__name__, tqdm.__spec__.loader is tqdm.__loader__, sorted(vars(tqdm.__loader__)))"
     )
     lines = run_bootstrapped(code).stdout.decode().splitlines()
-    assert lines == [
-        "['_progressbar_tracker_hook'] False",
-        "1",
-        "[] True",
-        "SourceFileLoader True ['name', 'path']",
-    ]
+    assert lines == ["False False", "False", "True", "SourceFileLoader True ['name', 'path']"]
+
+
+def test_bootstrap_is_removed_by_uninstall():
+    code = (
+        "import sys\n"
+        "find_hooks = lambda: [type(f).__name__ for f in sys.meta_path if 'progressbar' in type(f).__module__]\n"
+        "print(find_hooks())\n"
+        "from progressbar_tracker import integrations\n"
+        "integrations.uninstall()\n"
+        "import tqdm\n"
+        "print(find_hooks(), 'progressbar_tracker.tqdm' in sys.modules)"
+    )
+    assert run_bootstrapped(code).stdout.decode().splitlines() == ["['Finder']", "[] False"]
 
 
 def test_bootstrap_import_from_many_threads_is_safe():

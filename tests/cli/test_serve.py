@@ -111,6 +111,12 @@ def test_serve_base_path_prefixes_all_routes(start_serve):
         assert pb.get("job")["value"] == 0.5
 
 
+def test_serve_on_all_addresses_prints_the_one_of_the_network(start_serve):
+    process = start_serve("--port", "0", "--host", "0.0.0.0", "--public-url", "https://progress.example")
+    read_url(process)
+    assert process.stdout.readline() == "Other machines reach it at https://progress.example.\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_exits_cleanly_on_a_signal(start_serve, number):
     process = start_serve("--port", "0")
@@ -182,8 +188,8 @@ def test_serve_ignores_kubernetes_service_variables(start_serve):
     assert err.count("PROGRESSBAR_PORT is a service's address and no port, and is ignored") == 1
 
 
-def test_commands_read_only_the_variables_that_they_use(tmp_path, monkeypatch, command):
-    monkeypatch.setenv("PROGRESSBAR_DATABASE", str(tmp_path / "progress.db"))
+def test_commands_read_only_the_variables_that_they_use(server, monkeypatch, command):
+    monkeypatch.setenv("PROGRESSBAR_DATABASE", str(server.settings.database))
     for name in ("PORT", "KEEP", "HISTORY", "MAX_ITEMS", "LOG_LEVEL", "LOCAL_KEY"):
         monkeypatch.setenv(f"PROGRESSBAR_{name}", "tcp://10.0.0.7:8989")
     assert command("keys", "create", "--type", "read", "--name", "me").code == 0

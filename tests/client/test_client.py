@@ -37,6 +37,7 @@ from progressbar_tracker import (
     ServerError,
     TransportError,
     ValidationError,
+    configure,
 )
 from progressbar_tracker._models import KEY_PERMISSIONS
 from tests.support.connections import find_free_port
@@ -54,6 +55,7 @@ OK_RESPONSES = {
     "POST progress": (201, {}),
     "PUT progress": (200, {}),
     "DELETE progress?id=x": (200, {}),
+    "POST api/v1/items/x:stop": (200, ITEM_DOCUMENT),
 }
 METHOD_ARGUMENTS = {
     "get_all": (),
@@ -61,6 +63,7 @@ METHOD_ARGUMENTS = {
     "create": ("x", "X", "d", 0.5),
     "update": ("x", "X", "d", 0.5),
     "delete": ("x",),
+    "request_stop": ("x",),
 }
 PERMISSION_METHODS = ("is_admin", "is_read_only", "can_write", "can_delete")
 ALL_METHODS = {**METHOD_ARGUMENTS, **dict.fromkeys(PERMISSION_METHODS, ())}
@@ -229,6 +232,8 @@ def test_methods_have_published_argument_names(name):
         ("get_all", (), "GET progress", None),
         ("get", ("x",), "GET api/v1/items/x", None),
         ("delete", ("x",), "DELETE progress?id=x", None),
+        ("request_stop", ("x",), "POST api/v1/items/x:stop", "{}"),
+        ("request_stop", ("x", "r"), "POST api/v1/items/x:stop", '{"run_id":"r"}'),
         (
             "create",
             ("x", "Ü", "a\nb", 0.25, -7),
@@ -310,6 +315,25 @@ def test_get_all_of_empty_server_is_empty_list(pb, network):
 
 def test_get_returns_item(pb):
     assert pb.get("x") == ITEM_DOCUMENT
+
+
+def test_request_stop_returns_item(pb):
+    assert pb.request_stop("x", run_id=None) == ITEM_DOCUMENT
+
+
+@pytest.mark.parametrize("code", ["run-ended", "run-superseded", "not-stoppable"])
+def test_refused_stop_is_a_conflict(pb, network, code):
+    network.answers["POST api/v1/items/x:stop"] = (409, {"type": f"/problems/{code}", "detail": "no"})
+    with pytest.raises(ConflictError, match="no") as caught:
+        pb.request_stop("x")
+    assert caught.value.code == code
+
+
+def test_read_key_sends_no_stop(driver, network):
+    network.set_key_type("read")
+    with pytest.raises(PermissionError, match="may not stop items"):
+        driver.open().request_stop("x")
+    assert network.request_lines == ["GET api/key-info"]
 
 
 @pytest.mark.parametrize("name", ["create", "update"])
@@ -422,7 +446,7 @@ def test_get_finds_item_on_legacy_server(pb, network):
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_html_reply_error_questions_the_url(pb, network, name):
     network.default_response = (200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
-    with pytest.raises(ResponseError, match="is the URL that of a progress server") as caught:
+    with pytest.raises(ResponseError, match="not from a progress server") as caught:
         pb.call(name)
     assert caught.value.code == "unexpected-answer"
 
@@ -430,7 +454,7 @@ def test_html_reply_error_questions_the_url(pb, network, name):
 @pytest.mark.parametrize("name", METHOD_ARGUMENTS)
 def test_redirect_is_not_followed(pb, network, name):
     network.default_response = (307, b"", {"Location": "http://elsewhere/"})
-    with pytest.raises(ResponseError, match="redirected") as caught:
+    with pytest.raises(ResponseError, match="redirects to") as caught:
         pb.call(name)
     assert caught.value.status_code == 307
     assert len(network.sent) == 1
@@ -441,7 +465,7 @@ def test_redirect_is_not_followed(pb, network, name):
 
 @pytest.mark.parametrize(
     ("key_type", "refused"),
-    [("read", {"create", "update", "delete"}), ("write", set()), ("admin", set())],
+    [("read", {"create", "update", "delete", "request_stop"}), ("write", set()), ("admin", set())],
 )
 def test_missing_permission_is_refused_before_request(driver, network, key_type, refused):
     network.set_key_type(key_type)
@@ -449,7 +473,9 @@ def test_missing_permission_is_refused_before_request(driver, network, key_type,
     for name in METHOD_ARGUMENTS:
         network.sent.clear()
         if name in refused:
-            with pytest.raises(builtins.PermissionError, match=f"this {key_type} key may not {name} items") as caught:
+            with pytest.raises(
+                builtins.PermissionError, match=f"this {key_type} key may not {name.removeprefix('request_')} items"
+            ) as caught:
                 pb.call(name)
             assert isinstance(caught.value, PermissionError)
             assert caught.value.status_code == 403
@@ -518,7 +544,7 @@ def test_helper_does_not_enable_local_checks(driver, network):
         (httpx.ReadTimeout("timed out"), TransportError, "timed out"),
         ((401, {"detail": "the key is unknown"}), PermissionError, "the key is unknown"),
         ((503, {"detail": "starting up"}), ServerError, "starting up"),
-        ((200, b"<html>"), ResponseError, "not this protocol"),
+        ((200, b"<html>"), ResponseError, "not from a progress server"),
     ],
     ids=["refused", "timed out", "401", "503", "page"],
 )
@@ -598,6 +624,17 @@ def test_invalid_id_error_has_name_and_value(driver, network, name, argument, va
         getattr(pb, name)(value)
     assert repr(value)[:60] in str(caught.value)
     assert network.sent == []
+
+
+def test_client_without_arguments_uses_the_configured_server():
+    configure(url="http://configured:1", api_key="key")
+    with ProgressBar(auto_detect=False) as pb:
+        assert repr(pb) == "ProgressBar('http://configured:1/')"
+
+
+def test_client_without_configuration_is_config_error():
+    with pytest.raises(ConfigError, match="no server is configured"):
+        ProgressBar()
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8989", "ftp://h", "http://", "http://h:x", "http://h/?q", None, 5])
@@ -856,7 +893,7 @@ def test_track_uses_server_of_client(driver, server):
     pb = driver.open(server.url)
     for _ in pb.client.track([1, 2, 3], id="job", title="A job", keep=True, display=False):
         pass
-    assert pb.client.sender.flush(20)
+    assert pb.client.sender.flush(60)
     assert server.items["job"]["status"] == "succeeded"
     assert server.items["job"]["completed"] == 3
     assert {seen.headers["x-api-key"] for seen in server.requests} == {CLIENT_KEY}
@@ -878,7 +915,7 @@ def test_close_releases_every_connection(driver, server, monkeypatch):
     pb = driver.open(server.url)
     with pb.client.track(total=10, id="job", display=False) as bar:
         bar.advance(4)
-        assert pb.client.sender.flush(20)
+        assert pb.client.sender.flush(60)
     pb.close()
     assert server.connections > 0
     assert all(finished.acquire(timeout=100.0) for _ in range(server.connections))

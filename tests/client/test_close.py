@@ -34,14 +34,14 @@ class OneRequestServer:
     def _serve(self):
         connection, _ = self._listener.accept()
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             connection.recv(65536)
             connection.sendall(RESPONSE_BYTES)
             with contextlib.suppress(TimeoutError):
                 self.closed = connection.recv(1) == b""
 
     def close(self):
-        self._thread.join(30)
+        self._thread.join(60)
         self._listener.close()
 
 
@@ -63,7 +63,7 @@ class BlockingStep:
     def __call__(self, *args, **kwargs):
         connection = self._step(*args, **kwargs)
         self.reached.set()
-        assert self.released.wait(20)
+        assert self.released.wait(60)
         return connection
 
 
@@ -74,10 +74,10 @@ def test_close_during_connect_closes_it_after_reply(server, monkeypatch):
     answers = []
     call = threading.Thread(target=lambda: answers.append(transport.run(request_json(GET_REQUEST))))
     call.start()
-    assert connecting.reached.wait(20)
+    assert connecting.reached.wait(60)
     transport.close()
     connecting.released.set()
-    call.join(20)
+    call.join(60)
     server.close()
     assert (answers, server.closed) == ([[]], True)
 
@@ -115,10 +115,10 @@ def test_close_during_build_closes_http_client(monkeypatch):
     built = []
     opening = threading.Thread(target=lambda: built.append(transport.open()))
     opening.start()
-    assert building.reached.wait(20)
+    assert building.reached.wait(60)
     transport.close()
     building.released.set()
-    opening.join(20)
+    opening.join(60)
     assert built[0].is_closed
 
 
@@ -143,9 +143,9 @@ def test_sender_close_before_connect_closes_connection():
     connecting = BlockingStep(lambda: delivery)
     sender = Sender(connecting)
     sender.add(FakeSource())
-    assert connecting.reached.wait(20)
+    assert connecting.reached.wait(60)
     thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
     assert not sender.close(0.05)
     connecting.released.set()
-    thread.join(20)
+    thread.join(60)
     assert (delivery.closed, delivery.request_count) == (True, 0)

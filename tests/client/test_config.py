@@ -303,8 +303,8 @@ def test_missing_config_file_is_ignored(missing_path):
         ("", "has no url"),
         ('url = "http://h"', "has no api_key"),
         ('api_key = "k"', "has no url"),
-        ('url = ""\napi_key = "k"', "has no url"),
-        ('url = "http://h"\napi_key = 5', "has no api_key"),
+        ('url = ""\napi_key = "k"', "has a wrong url"),
+        ('url = "http://h"\napi_key = 5', "has a wrong api_key"),
         ('[server]\nurl = "http://h"\napi_key = "k"', "has no url"),
     ],
 )
@@ -444,3 +444,18 @@ def test_tracking_is_not_disabled_by_a_negative_value(value):
 
 def test_tracking_is_not_disabled_by_default():
     assert not is_disabled({})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('urll = "http://server"\napi_key = "k"', "has no url, but the unknown urll"),
+        ('url = 5\napi_key = "k"', "has a wrong url: it must be a text in quotes"),
+        ('url = "http://server"\napi_key = 5', "has a wrong api_key: it must be a text in quotes"),
+    ],
+)
+def test_wrong_entry_of_the_config_file_is_named(tmp_path, text, reason):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_user_config(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import doctest
 import importlib
+import importlib.util
 import inspect
 import json
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import progressbar_tracker
+from progressbar_tracker._version import VERSION
 
 SOURCE_FOLDER = Path(progressbar_tracker.__file__).parent
 PUBLIC_NAMES = [
@@ -32,6 +34,7 @@ PUBLIC_NAMES = [
     "ResponseError",
     "ServerError",
     "Share",
+    "StopRequested",
     "Tracker",
     "TrackingWarning",
     "TransportError",
@@ -43,12 +46,26 @@ PUBLIC_NAMES = [
 ]
 # Each is imported on first use. logging alone is half the cost of importing the package.
 LAZY_MODULES = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
+OPTIONAL_PACKAGES = (
+    "celery",
+    "dramatiq",
+    "lightgbm",
+    "luigi",
+    "optuna",
+    "sklearn",
+    "xgboost",
+)  # of the extra test-integrations
 SERVER_MODULES = {"progressbar_tracker.server", "msgspec", "starlette", "uvicorn", "argon2", "jinja2", "sqlite3"}
 
 
 def module_names():
     """Return the names of the modules outside the server, except those that run only in other processes."""
-    elsewhere = {("integrations", name) for name in ("keras", "lightning", "transformers")}
+    elsewhere = {
+        ("integrations", name) for name in ("catboost", "keras", "lightning", "prefect", "spacy", "transformers")
+    }
+    elsewhere |= {("integrations", name) for name in OPTIONAL_PACKAGES if importlib.util.find_spec(name) is None}
+    if importlib.util.find_spec("mcp") is None:
+        elsewhere |= {("cli", "mcp", name) for name in ("results", "server", "tools", "waiting")}
     for path in sorted(SOURCE_FOLDER.rglob("*.py")):
         parts = path.relative_to(SOURCE_FOLDER).with_suffix("").parts
         if parts[0] != "server" and "bootstrap" not in parts and parts not in elsewhere:
@@ -80,6 +97,10 @@ def test_exported_names_are_public():
     ]
     assert progressbar_tracker.__all__ == PUBLIC_NAMES
     assert sorted(public) == sorted(PUBLIC_NAMES)
+
+
+def test_version_is_that_of_the_command():
+    assert progressbar_tracker.__version__ == VERSION
 
 
 @pytest.mark.parametrize("name", PUBLIC_NAMES)
@@ -145,6 +166,7 @@ def test_package_has_py_typed():
 # ---------------------------------------------------------------- examples
 
 
+@pytest.mark.filterwarnings("ignore:\\s*Autoloading range tasks:DeprecationWarning")  # of the import of luigi
 @pytest.mark.parametrize("name", list(module_names()))
 def test_docstring_examples_pass(name):
     module = importlib.import_module(name)

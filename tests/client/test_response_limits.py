@@ -45,7 +45,7 @@ class StreamingServer:
 
     def close(self):
         self._stopped.set()
-        self._thread.join(10)
+        self._thread.join(60)
         self._listener.close()
         assert not self._thread.is_alive(), "the client did not close the connection"
 
@@ -162,4 +162,4 @@ def server_with_one_connection():
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    thread.join(10)
+    thread.join(60)

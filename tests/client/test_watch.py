@@ -59,12 +59,15 @@ def test_events_are_parsed_from_any_chunks(size, newline):
 
 def test_unicode_line_separators_are_text():
     read = make_follower()
-    data = json.dumps({"rev": 1, "items": [{"title": "a\u2028b\u0085c"}]}, ensure_ascii=False).encode()
+    data = json.dumps({"rev": 1, "items": [{"id": "a", "title": "a\u2028b\u0085c"}]}, ensure_ascii=False).encode()
     (change,) = read.feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")
     assert change.items[0]["title"] == "a\u2028b\u0085c"
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"5", b'{"items": 5}', b'{"items": [], "rev": "x"}', b'{"rev": 1}'])
+@pytest.mark.parametrize("data", [
+    b"{", b"[]", b"5", b'{"items": 5}', b'{"items": [], "rev": "x"}', b'{"rev": 1}', b'{"items": [{"title": "no id"}]}',
+    b'{"items": [{"id": 5}]}', b'{"items": [], "ended": [{}]}', b'{"items": ["a"]}',
+])  # fmt: skip
 def test_invalid_event_is_transport_error(data):
     with pytest.raises(TransportError, match="the stream of GET /api/v1/events cannot be read"):
         make_follower().feed(b"id: e-1\nevent: snapshot\ndata: " + data + b"\n\n")

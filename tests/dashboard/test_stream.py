@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 
 import pytest
 
@@ -13,15 +14,21 @@ pytest.importorskip("playwright.sync_api", reason="install playwright to test th
 
 from playwright.sync_api import expect
 
-from progressbar_tracker.server import hub
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 
 from .conftest import DEFAULT_OPTIONS
 from .test_board import find_row, wait_for_stream
 
 
-def count_streams(site):
-    return site.background.app.services.hub.stream_count
+def set_hidden(page, is_hidden):
+    """Make a tab believe that it is hidden or visible; all tabs are visible without a window."""
+    page.evaluate(
+        """(isHidden) => {
+          Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
 
 
 def test_ten_tabs_share_one_stream_and_reconnect(own_server, own_profile):
@@ -31,7 +38,7 @@ def test_ten_tabs_share_one_stream_and_reconnect(own_server, own_profile):
         tab.goto(own_server.background.url, wait_until="commit")
     for tab in tabs:
         wait_for_stream(tab)
-    assert count_streams(own_server) == 1
+    wait_until(lambda: own_server.count_streams() == 1)
     own_server.stop()
     for tab in tabs:
         expect(tab.locator("#offline")).to_have_text(re.compile(r"This is as of \d+:\d\d:\d\d"))
@@ -44,13 +51,13 @@ def test_ten_tabs_share_one_stream_and_reconnect(own_server, own_profile):
         expect(find_row(tab, "a").locator(".percent")).to_have_text("50 %")
         expect(find_row(tab, "b")).to_be_visible()
         expect(tab.locator("#offline")).to_be_hidden()
-    assert count_streams(own_server) == 1
+    wait_until(lambda: own_server.count_streams() == 1)
     for tab in tabs[:9]:
         tab.close()
     own_server.put("c")
     expect(find_row(tabs[9], "c")).to_be_visible()
     tabs[9].goto("about:blank")
-    wait_until(lambda: count_streams(own_server) == 0)
+    wait_until(lambda: own_server.count_streams() == 0)
 
 
 def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
@@ -72,7 +79,7 @@ def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
             http.delete("/api/v1/items/goes").raise_for_status()
             http.patch("/api/v1/items/stays", json={"value": 0.5}).raise_for_status()
             http.put("/api/v1/items/comes", json={}).raise_for_status()
-        expect(page.locator("#offline")).to_be_hidden(timeout=15_000)
+        expect(page.locator("#offline")).to_be_hidden()
         expect(find_row(page, "comes")).to_be_visible()
         expect(find_row(page, "stays").locator(".percent")).to_have_text("50 %")
         expect(find_row(page, "goes")).to_have_count(0)
@@ -81,19 +88,28 @@ def test_page_after_server_kill_reconnects_without_loss(tmp_path, chromium):
         server.close()
 
 
-def test_tab_without_shared_worker_opens_its_own_stream(server, unshared_page):
-    before = count_streams(server)
+def test_tab_without_shared_worker_opens_its_own_stream(stream_count, server, unshared_page):
     unshared_page.goto(server.background.url)
     wait_for_stream(unshared_page)
     server.put("a", value=0.5)
     expect(find_row(unshared_page, "a").locator(".percent")).to_have_text("50 %")
-    assert count_streams(server) == before + 1
+    wait_until(lambda: server.count_streams() == stream_count + 1)
     unshared_page.goto("about:blank")
-    wait_until(lambda: count_streams(server) == before)
+    wait_until(lambda: server.count_streams() == stream_count)
 
 
-def test_page_with_blocked_stream_polls_the_list(server, unshared_page):
-    before = count_streams(server)
+def test_hidden_tab_without_shared_worker_closes_its_stream(stream_count, server, unshared_page):
+    unshared_page.goto(server.background.url)
+    wait_for_stream(unshared_page)
+    wait_until(lambda: server.count_streams() == stream_count + 1)
+    set_hidden(unshared_page, True)
+    wait_until(lambda: server.count_streams() == stream_count)
+    server.put("a")
+    set_hidden(unshared_page, False)
+    expect(find_row(unshared_page, "a")).to_be_visible()
+
+
+def test_page_with_blocked_stream_polls_the_list(stream_count, server, unshared_page):
     blocked = []
     unshared_page.route("**/api/v1/events", lambda route: blocked.append(route))
     unshared_page.clock.install()
@@ -104,7 +120,7 @@ def test_page_with_blocked_stream_polls_the_list(server, unshared_page):
     with unshared_page.expect_response(lambda response: "/api/v1/items" in response.url and response.status == 200):
         unshared_page.clock.run_for(3000)
     expect(find_row(unshared_page, "a").locator(".percent")).to_have_text("50 %")
-    assert count_streams(server) == before
+    assert server.count_streams() == stream_count
     assert blocked
 
 
@@ -112,6 +128,15 @@ def test_silent_stream_is_reopened(server, unshared_page):
     unshared_page.clock.install()
     unshared_page.goto(server.background.url)
     wait_for_stream(unshared_page)
+    with unshared_page.expect_request("**/api/v1/events"):
+        unshared_page.clock.run_for(60_000)
+
+
+def test_silent_stream_is_reopened_after_a_clock_change(server, unshared_page):
+    unshared_page.clock.install()
+    unshared_page.goto(server.background.url)
+    wait_for_stream(unshared_page)
+    unshared_page.clock.set_system_time(time.time() - 86_400)
     with unshared_page.expect_request("**/api/v1/events"):
         unshared_page.clock.run_for(60_000)
 
@@ -131,15 +156,23 @@ def test_sign_out_in_one_tab_signs_out_all(own_server, own_profile):
     expect(find_row(tabs[1], "a")).to_be_visible()
 
 
-def test_new_tab_is_not_reset_to_an_older_snapshot(server, visit, monkeypatch):
+def test_single_refusal_does_not_sign_out(server, unshared_page):
+    """A new sign-in ends the streams of the former session, maybe before the browser has the new cookie."""
+    refused, loads = [], []
+
+    def refuse_once(route):
+        if refused:
+            return route.continue_()
+        refused.append(route)
+        return route.fulfill(status=401)
+
+    unshared_page.route("**/api/v1/events", refuse_once)
+    unshared_page.on("load", lambda page: loads.append(page))
+    unshared_page.goto(server.background.url)
+    wait_for_stream(unshared_page)
     server.put("a")
-    first = wait_for_stream(visit())
-    monkeypatch.setattr(hub, "TICK_INTERVAL", 0.8)
-    server.put("b")
-    expect(find_row(first, "b")).to_be_visible()
-    server.put("c")  # the stream publishes it after the tick
-    late = wait_for_stream(visit())
-    assert [find_row(late, item_id).count() for item_id in "abc"] == [1, 1, 1]
+    expect(find_row(unshared_page, "a")).to_be_visible()
+    assert (len(refused), len(loads)) == (1, 1)
 
 
 def test_late_tab_receives_the_shared_state(server, visit):
@@ -147,4 +180,47 @@ def test_late_tab_receives_the_shared_state(server, visit):
     wait_for_stream(visit())
     late = wait_for_stream(visit())
     expect(find_row(late, "a").locator(".percent")).to_have_text("50 %")
-    assert count_streams(server) == 1
+    wait_until(lambda: server.count_streams() == 1)  # the streams of the tests before end meanwhile
+
+
+def test_stream_resumes_after_the_first_list(server, unshared_page):
+    server.put("a")
+    requests = []
+
+    def add_event_id(route):
+        response = route.fetch()
+        route.fulfill(response=response, headers={**response.headers, "event-id": "epoch-7"})
+
+    unshared_page.route("**/api/v1/items?*", add_event_id)
+    unshared_page.on("request", lambda request: requests.append(request))
+    with unshared_page.expect_request("**/api/v1/events") as stream:
+        unshared_page.goto(server.background.url)
+    assert stream.value.headers["last-event-id"] == "epoch-7"
+    paths = [request.url.rpartition("/api/v1/")[2] for request in requests if "/api/v1/" in request.url]
+    assert [path for path in paths if not path.startswith("history")] == ["items?limit=10000", "events"]
+
+
+def test_first_list_of_several_pages_is_complete(server, unshared_page):
+    server.batch([{"op": "put", "id": item_id} for item_id in "abc"])
+    unshared_page.route("**/api/v1/items?limit=10000", lambda route: route.continue_(url=route.request.url[:-5] + "2"))
+    unshared_page.route("**/api/v1/events", lambda route: route.abort())
+    unshared_page.goto(server.background.url)
+    wait_for_stream(unshared_page)
+    assert [find_row(unshared_page, item_id).count() for item_id in "abc"] == [1, 1, 1]
+
+
+def test_event_parser_joins_events_from_pieces(server, anonymous_page):
+    anonymous_page.goto(server.background.url)
+    events = anonymous_page.evaluate(
+        """async (text) => {
+          const { EventParser } = await import("./static/event_parser.js");
+          const parsers = [new EventParser(), new EventParser()];
+          return [parsers[0].push(text), [...text].flatMap((letter) => parsers[1].push(letter))];
+        }""",
+        "retry: 2000\n\nid: e-1\nevent: change\ndata: {}\n\nevent: hb\ndata: 1\n\nid: e-2",
+    )
+    expected = [("", "", ""), ("e-1", "change", "{}"), ("", "hb", "1")]
+    assert [[(event["id"], event["name"], event["data"]) for event in found] for found in events] == [
+        expected,
+        expected,
+    ]

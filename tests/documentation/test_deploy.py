@@ -8,40 +8,24 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
-from tests.support.connections import TLS_CONTEXT, find_free_port
+from tests.support.connections import TLS_CONTEXT, find_free_port, open_client
+from tests.support.deploy import DEPLOY_FOLDER, PROJECT_ROOT, NginxProxy, find_program, read_deploy_file, replace_all
 from tests.support.postgres import create_database, drop_database
 from tests.support.server import start_server
 from tests.support.waiting import wait_until
 
-PROJECT_ROOT = Path(__file__).parents[2]
-DEPLOY_FOLDER = PROJECT_ROOT / "examples" / "deploy"
-README_TEXT = (DEPLOY_FOLDER / "README.md").read_text("utf-8")
-
-
-def find_program(name, package):
-    # Debian installs them in folders that a user's PATH lacks.
-    path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
-    if path is None:
-        pytest.skip(f"needs {name}: install {package}")
-    return path
-
-
-def replace_all(text, *pairs):
-    """Replace texts that the shipped file has to contain."""
-    for old, new in pairs:
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
+README_TEXT = read_deploy_file("README.md")
 
 
 def test_every_deploy_file_is_listed():
@@ -57,7 +41,7 @@ def test_every_deploy_file_is_listed():
 
 def read_dockerfile():
     """Return the Dockerfile's instructions, each with its text."""
-    text = re.sub(r"^#.*\n", "", (DEPLOY_FOLDER / "Dockerfile").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^#.*\n", "", read_deploy_file("Dockerfile"), flags=re.MULTILINE)
     return [tuple(line.split(None, 1)) for line in re.sub(r"\\\n\s*", "", text).splitlines() if line]
 
 
@@ -71,7 +55,7 @@ def test_image_is_documented_as_on_the_published_page():
         "docker run -d -p 8989:8080 -e ADMIN_USERNAME=admin -e ADMIN_PASSWORD=your-password progressbar-server:latest"
     )
     assert line in README_TEXT
-    assert line in (DEPLOY_FOLDER / "Dockerfile").read_text()
+    assert line in read_deploy_file("Dockerfile")
     assert get_instruction("EXPOSE") == "8080"
     assert get_instruction("USER") not in ("root", "0", "0:0")
 
@@ -137,7 +121,7 @@ def test_image_serves_and_its_health_check_succeeds(image):
         assert "progress.db" in {path.name for path in (root / "data").iterdir()}
         assert {path.name for path in root.iterdir()} == {"src", "opt", "data"}
         server.send_signal(signal.SIGTERM)  # the signal of `docker stop`
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0
         assert subprocess.run(check, env=environ, timeout=100, stderr=subprocess.DEVNULL).returncode != 0
     finally:
         server.kill()
@@ -150,32 +134,6 @@ def is_bound_to_all(port):
 
 
 # The proxies
-
-
-class NginxProxy:
-    """A process of nginx with a shipped configuration."""
-
-    def __init__(self, folder, text):
-        self.port = find_free_port()
-        temporary = "".join(
-            f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        text = replace_all(text, ("http {", f"http {{ {temporary}"), ("listen 80;", f"listen 127.0.0.1:{self.port};"))
-        conf = folder / "nginx.conf"
-        conf.write_text(text)
-        nginx = find_program("nginx", "nginx-light")
-        directives = f"daemon off; master_process off; pid {folder}/pid;"
-        self._process = subprocess.Popen([nginx, "-p", folder, "-e", "stderr", "-c", conf, "-g", directives])
-        wait_until(self._is_ready)
-
-    def _is_ready(self):
-        assert self._process.poll() is None, "nginx did not start"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def close(self):
-        self._process.terminate()
-        self._process.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +151,7 @@ def servers(tmp_path_factory, postgres_cluster):
 def root_site(servers, tmp_path_factory):
     """The URL of nginx in front of two servers, and a write key."""
     names = [(f"server-{n}:8080", f"127.0.0.1:{server.port}") for n, server in enumerate(servers, 1)]
-    proxy = NginxProxy(
-        tmp_path_factory.mktemp("nginx"), replace_all((DEPLOY_FOLDER / "nginx.conf").read_text(), *names)
-    )
+    proxy = NginxProxy(tmp_path_factory.mktemp("nginx"), replace_all(read_deploy_file("nginx.conf"), *names))
     yield f"http://127.0.0.1:{proxy.port}", servers[0].create_key("write", "ci")
     proxy.close()
 
@@ -205,9 +161,7 @@ def subpath_site(tmp_path_factory):
     """The URL of a server under a sub-path of nginx, and a write key."""
     folder = tmp_path_factory.mktemp("nginx-folder")
     with start_server(folder / "progress.db", base_path="/progress") as server:
-        snippet = replace_all(
-            (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
-        )
+        snippet = replace_all(read_deploy_file("nginx-sub-path.conf"), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
         proxy = NginxProxy(folder, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
         yield f"http://127.0.0.1:{proxy.port}/progress", server.create_key("write", "ci")
         proxy.close()
@@ -231,17 +185,13 @@ def test_published_client_works_through_nginx(proxied_site):
 
 def test_stream_through_nginx_is_not_buffered(proxied_site):
     url, key = proxied_site
-    http = httpx.Client(headers={"X-API-KEY": key}, verify=TLS_CONTEXT, timeout=10)
-    started = time.monotonic()
+    http = httpx.Client(headers={"X-API-KEY": key}, verify=TLS_CONTEXT, timeout=60)
     with http, http.stream("GET", f"{url}/api/v1/events") as stream:
         lines = stream.iter_lines()
         assert next(line for line in lines if line.startswith("event: ")) == "event: snapshot"
-        assert time.monotonic() - started < 1
-        started = time.monotonic()
+        # A buffer would keep the event: no heartbeat fills it.
         assert http.put(f"{url}/api/v1/items/streamed", json={"total": 5}).status_code in (200, 201)
         assert '"streamed"' in next(line for line in lines if line.startswith("data: ") and '"streamed"' in line)
-        # A tick, and with two servers the replication between them.
-        assert time.monotonic() - started < 2.5
         http.delete(f"{url}/api/v1/items/streamed")
 
 
@@ -254,11 +204,10 @@ def test_pages_and_forms_work_through_nginx(proxied_site):
         assert reply.status_code == 303, reply.text
         home = browser.get(httpx.URL(f"{url}/login").join(reply.headers["Location"]))
         assert (home.status_code, home.url) == (200, f"{url}/")
-        page = browser.get(f"{url}/login").text
-        assets = re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', page)
+        assets = re.findall(r'(?:src|href)="([^"]+\.(?:js|css))"', home.text)
         assert assets
         for asset in assets:
-            assert browser.get(httpx.URL(f"{url}/login").join(asset)).status_code == 200
+            assert browser.get(home.url.join(asset)).status_code == 200
 
 
 def test_too_large_body_is_refused_by_the_server_not_by_nginx(proxied_site):
@@ -275,9 +224,7 @@ def test_clients_behind_nginx_keep_their_addresses(tmp_path):
         tmp_path / "progress.db", base_path="/progress", admin_username="admin",
         admin_password="right", trusted_proxies="127.0.0.1", public_url="https://progress.example/progress",
     ) as server:  # fmt: skip
-        snippet = replace_all(
-            (DEPLOY_FOLDER / "nginx-sub-path.conf").read_text(), ("127.0.0.1:8989", f"127.0.0.1:{server.port}")
-        )
+        snippet = replace_all(read_deploy_file("nginx-sub-path.conf"), ("127.0.0.1:8989", f"127.0.0.1:{server.port}"))
         proxy = NginxProxy(tmp_path, f"events {{}}\nhttp {{ access_log off; server {{ listen 80; {snippet} }} }}")
         url = f"http://127.0.0.1:{proxy.port}/progress"
 
@@ -296,6 +243,41 @@ def test_clients_behind_nginx_keep_their_addresses(tmp_path):
             proxy.close()
 
 
+def test_rolling_restart_behind_nginx_fails_no_request(tmp_path, postgres_cluster):
+    url = create_database(postgres_cluster)
+    servers = [start_server(url) for _ in range(2)]
+    names = [(f"server-{n}:8080", f"127.0.0.1:{server.port}") for n, server in enumerate(servers, 1)]
+    proxy = NginxProxy(tmp_path, replace_all(read_deploy_file("nginx.conf"), *names))
+    statuses = Counter()
+    is_over = threading.Event()
+    with (
+        ThreadPoolExecutor(2) as pool,
+        open_client(f"http://127.0.0.1:{proxy.port}", servers[0].create_key("write", "ci")) as http,
+    ):
+
+        def write(number):
+            while not is_over.is_set():
+                ops = [{"op": "put", "id": f"bar-{number}", "value": 0.5}]
+                statuses[http.post("/api/v1/items:batch", json={"ops": ops}).status_code] += 1
+
+        writers = [pool.submit(write, number) for number in range(2)]
+        try:
+            for n, server in enumerate(servers):
+                before = statuses.total()
+                server.close()
+                servers[n] = start_server(url, port=server.port)
+                wait_until(lambda before=before: statuses.total() > before + 50)
+        finally:
+            is_over.set()
+            for writer in writers:
+                writer.result(60)
+    proxy.close()
+    for server in servers:
+        server.close()
+    drop_database(postgres_cluster, url)
+    assert set(statuses) == {200}
+
+
 def test_nginx_retries_at_another_server_when_one_stops(root_site, servers):
     url, key = root_site
     with ProgressBar(url, key) as pb:
@@ -309,7 +291,7 @@ def test_nginx_retries_at_another_server_when_one_stops(root_site, servers):
 def test_systemd_unit_is_valid_and_confined(tmp_path):
     analyze = find_program("systemd-analyze", "systemd")
     text = replace_all(
-        (DEPLOY_FOLDER / "progressbar-tracker.service").read_text(),
+        read_deploy_file("progressbar-tracker.service"),
         ("/opt/progressbar/bin/progressbar-tracker", shutil.which("true")),
     )
     (tmp_path / "progressbar-tracker.service").write_text(text)
@@ -322,31 +304,30 @@ def test_systemd_unit_is_valid_and_confined(tmp_path):
 
 
 def test_systemd_unit_sets_documented_variables():
-    text = (DEPLOY_FOLDER / "progressbar-tracker.service").read_text()
+    text = read_deploy_file("progressbar-tracker.service")
     pairs = dict(
         pair.split("=", 1) for line in re.findall(r"^Environment=(.*)", text, re.MULTILINE) for pair in line.split()
     )
-    documented = (PROJECT_ROOT / "README.md").read_text("utf-8")
+    settings_page = PROJECT_ROOT / "src/progressbar_tracker/handbook/reference/settings.md"
+    documented = settings_page.read_text("utf-8")
     assert [name for name in pairs if name != "HOME" and f"`{name}`" not in documented] == []
     assert pairs["PROGRESSBAR_DATABASE"].startswith("%S/" + re.search(r"StateDirectory=(.*)", text)[1])
 
 
 def test_caddyfile_is_valid(tmp_path):
-    caddy = shutil.which("caddy")
-    text = (DEPLOY_FOLDER / "Caddyfile").read_text()
+    text = read_deploy_file("Caddyfile")
     assert text.count("reverse_proxy 127.0.0.1:8989") == text.count("flush_interval -1") == 2
-    if caddy is not None:
-        home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-        adapt = [caddy, "adapt", "--config", DEPLOY_FOLDER / "Caddyfile", "--adapter", "caddyfile", "--validate"]
-        done = subprocess.run(adapt, env=home, capture_output=True, text=True, timeout=100)
-        assert done.returncode == 0, done.stderr
-        assert "127.0.0.1:8989" in done.stdout
+    caddy = find_program("caddy", "caddy")
+    home = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    command = [caddy, "validate", "--config", DEPLOY_FOLDER / "Caddyfile", "--adapter", "caddyfile"]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def test_compose_file_agrees_with_the_other_files():
-    text = (DEPLOY_FOLDER / "compose.yaml").read_text()
-    conf = (DEPLOY_FOLDER / "nginx.conf").read_text()
-    assert re.findall(r"server (server-\d):8080;", conf) == re.findall(r"^  (server-\d): \*server", text, re.MULTILINE)
+    text = read_deploy_file("compose.yaml")
+    conf = read_deploy_file("nginx.conf")
+    assert re.findall(r"server (server-\d):8080 ", conf) == re.findall(r"^  (server-\d): \*server", text, re.MULTILINE)
     assert (DEPLOY_FOLDER / re.search(r"- \./(\S+):/etc/nginx/nginx.conf:ro", text)[1]).exists()
     assert (DEPLOY_FOLDER / "../.." / re.search(r"dockerfile: (\S+)", text)[1]).exists()
     assert (DEPLOY_FOLDER / re.search(r"context: (\S+)", text)[1]).resolve() == PROJECT_ROOT

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from progressbar_tracker._config import get_user_config_path, write_user_config
+
 EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples"
 EXPECTED_RUNS = {
     "loop.py": [("example-loop", "succeeded", 50)],
@@ -37,17 +39,30 @@ EXPECTED_SHELL_RUNS = {
 }
 
 
+NO_VARIABLES = {"PROGRESSBAR_URL": "", "PROGRESSBAR_API_KEY": ""}
+"""An empty variable counts as one that is not set."""
+
+
+@pytest.fixture
+def configured_programs(server, programs):
+    """Start programs that find the server and a key in the user's config file only, as after ``serve``."""
+    write_user_config(get_user_config_path(os.environ), server.url, programs.key)
+    return programs
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.py")))
-def test_example_ends_in_the_history(name, programs):
-    done = programs.run_python((EXAMPLES_FOLDER / name).read_text("utf-8"))
+def test_example_ends_in_the_history(name, configured_programs):
+    programs = configured_programs
+    done = programs.run_python((EXAMPLES_FOLDER / name).read_text("utf-8"), **NO_VARIABLES)
     assert (done.returncode, done.stderr) == (0, "")
     assert set(EXPECTED_RUNS[name]) <= programs.final_states()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES_FOLDER.glob("*.sh")))
-def test_shell_example_ends_in_the_history(name, programs):
+def test_shell_example_ends_in_the_history(name, configured_programs):
+    programs = configured_programs
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = programs.run("sh", EXAMPLES_FOLDER / name, PATH=path)
+    done = programs.run("sh", EXAMPLES_FOLDER / name, PATH=path, **NO_VARIABLES)
     assert done.returncode == 0, done.stderr
     assert EXPECTED_SHELL_RUNS[name] in programs.final_states()
 

@@ -255,7 +255,8 @@ PROGRAM_CODE = {
         flush(20)
         """,
     "a child of a fork that closes the bar it inherited": """
-        import os
+        import os, warnings
+        warnings.filterwarnings('ignore', 'This process')  # tqdm has a thread of its own
         bar = tqdm(range(5), id='job')
         for i in bar:
             flush(20)

@@ -161,6 +161,13 @@ def test_mirror_starts_at_current_count(kind, recorder, terminal):
     assert isinstance(bar, kind)
 
 
+def test_mirrored_bar_has_the_age_of_the_bar(recorder, terminal):
+    bar = stock.tqdm(total=5, file=terminal)
+    bar.start_t -= 100.0  # it was made 100 s ago
+    mirror(bar, id="old").close()
+    assert recorder["old"].duration_seconds == pytest.approx(100.0, abs=20)
+
+
 def test_mirrored_bar_distinguishes_break_and_failure(recorder, terminal):
     bar = mirror(stock.tqdm(range(5), file=terminal), id="broken off")
     for i in bar:
@@ -242,3 +249,27 @@ def test_unreachable_server_does_not_affect_program(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, "499500\n")
     assert done.stderr.rstrip().splitlines()[-1].startswith("100%")
+
+
+def test_mirror_replaces_the_run_of_install(installed_dropin, recorder, terminal):
+    """A program that calls ``mirror()`` works under ``run``, too."""
+    with mirror(STOCK_TQDM(total=3, desc="rows", file=terminal), id="mine") as bar:
+        bar.update(3)
+    assert [(run.status, run.completed) for run in recorder] == [("stopped", 0), ("succeeded", 3)]
+    assert recorder.runs[1].id == "mine"
+
+
+@pytest.mark.parametrize("name", ["find_user_frame", "start_mirror", "LoopMirror"])
+def test_broken_hook_does_not_reach_the_program(recorder, terminal, monkeypatch, name):
+    def fail(*args, **options):
+        raise RuntimeError("of the hook")
+
+    monkeypatch.setattr(f"progressbar_tracker._tracking.tqdm_bar.{name}", fail)
+    install()
+    try:
+        for kind in (STOCK_TQDM, dropin.tqdm):
+            for file in (terminal, io.StringIO()):
+                with kind(range(3), file=file, disable=None) as bar:
+                    assert list(bar) == [0, 1, 2]
+    finally:
+        uninstall()

@@ -86,7 +86,7 @@ def test_demo_exits_cleanly_on_ctrl_c(start_demo):
         visitor.get(link)
         wait_until(lambda: "hash" in list_items(visitor))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-1] == "Stopped."
 
@@ -101,7 +101,7 @@ def finished_demo(server, tmp_path, monkeypatch):
 
         def flush_and_return(result):
             def call(*_):
-                assert pb.sender.flush(10)
+                assert pb.sender.flush(60)
                 return result
 
             return call
@@ -116,7 +116,7 @@ def finished_demo(server, tmp_path, monkeypatch):
         monkeypatch.setattr(demo, "lzma", types.SimpleNamespace(LZMACompressor=lambda preset: packer))
         monkeypatch.setattr(demo, "zlib", checksum)
         demo.run_jobs(pb, tmp_path)
-        assert pb.sender.flush(10)
+        assert pb.sender.flush(60)
         assert pb.sender.stats().dropped == 0
     return server.items(), server.history()
 
@@ -152,3 +152,10 @@ def test_demo_leaves_each_bar_in_its_final_state(finished_demo):
 
     assert listed.keys() == {"backup", "search"}
     assert {item["group"] for item in [*listed.values(), *history]} == {demo.ITEM_GROUP}
+
+
+def test_module_search_skips_links_to_absent_files(tmp_path):
+    """Debian's standard library has one: sitecustomize.py."""
+    (tmp_path / "module.py").touch()
+    (tmp_path / "link.py").symlink_to(tmp_path / "absent.py")
+    assert list(demo.iter_modules(tmp_path)) == [tmp_path / "module.py"]

@@ -315,14 +315,14 @@ def test_child_process_keeps_no_lock(tmp_path):
     try:
         assert run_serve(database).returncode == 1
         process.kill()
-        process.wait(30)
+        process.wait(60)
         lock = FileLock(database)
         lock.release()
     finally:
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device"])

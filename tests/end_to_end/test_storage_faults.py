@@ -52,7 +52,7 @@ class TrackedProgram:
     def finish(self):
         """Close its input; return its exit code, its output, and the seconds until its end."""
         started = time.monotonic()
-        output = "".join(self._process.communicate(timeout=30))
+        output = "".join(self._process.communicate(timeout=60))
         return self._process.returncode, output, time.monotonic() - started
 
     def close(self):
@@ -216,9 +216,9 @@ def check_refused_but_readable(server_process, http, key):
             with reader.stream("GET", "/api/v1/events") as stream:
                 assert stream.status_code == 200
                 assert any(line == "event: snapshot" for line in stream.iter_lines())
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10  # each of them would wait for 3 seconds
         for write in writes:
-            assert write.result(30) == (503, 5, "application/problem+json")
+            assert write.result(60) == (503, 5, "application/problem+json")
     assert http.get("/api/v1/items/refused").status_code == 404
     assert http.get("/api/v1/items/kept").status_code == 200
 

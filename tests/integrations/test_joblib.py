@@ -47,7 +47,7 @@ def test_dispatched_tasks_do_not_count(recorder):
     gates = [threading.Event() for _ in range(4)]
 
     def work(n):
-        assert gates[n].wait(20)
+        assert gates[n].wait(60)
         return n
 
     parallel = Parallel(n_jobs=4, backend="threading", id="x", pre_dispatch="all", batch_size=1)
@@ -73,9 +73,45 @@ def test_task_that_raises_fails_run_with_text(recorder, jobs):
     assert (status, total, error) == ("failed", 9, "ValueError: bad row 3")
 
 
-def test_generator_has_no_total(recorder):
-    assert Parallel(n_jobs=1, id="x")(joblib.delayed(square)(n) for n in range(3)) == [0, 1, 4]
-    assert final_state(recorder) == ("succeeded", 3, None, None)
+@pytest.mark.parametrize("source", [range(40), list(range(40)), dict.fromkeys(range(40)), range(2**70)[:40]])
+def test_generator_expression_has_total_of_its_source(recorder, source):
+    totals = []
+
+    def work(n):
+        totals.append(recorder["x"].total)
+
+    Parallel(n_jobs=1, id="x")(joblib.delayed(work)(n) for n in source)
+    assert totals == [40] * 40
+    assert final_state(recorder) == ("succeeded", 40, 40, None)
+
+
+def test_unsized_tasks_have_no_total_until_all_are_dispatched(recorder):
+    def generate():
+        for n in range(3):
+            yield joblib.delayed(square)(n)
+
+    totals = []
+
+    def note(n):
+        totals.append(recorder["x"].total)
+
+    unsized = [
+        generate(),
+        (joblib.delayed(note)(n) for n in range(6) if n % 2),
+        (joblib.delayed(note)(n) for m in range(3) for n in range(1)),
+        (joblib.delayed(note)(n) for n in iter([7, 8, 9].pop, 7)),
+    ]
+    for tasks, count in zip(unsized, (3, 3, 3, 2), strict=True):
+        Parallel(n_jobs=1, id="x", pre_dispatch=1)(tasks)
+        assert final_state(recorder) == ("succeeded", count, count, None)
+    assert totals[0] is None
+
+
+def test_total_counts_rest_of_started_iterator(recorder):
+    source = iter([1, 2, 3])
+    next(source)
+    assert Parallel(n_jobs=1, id="x")(joblib.delayed(square)(n) for n in source) == [4, 9]
+    assert final_state(recorder) == ("succeeded", 2, 2, None)
 
 
 def test_empty_parallel_succeeds(recorder):

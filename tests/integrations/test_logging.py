@@ -225,7 +225,7 @@ def test_lines_need_no_server_and_end_at_exit():
         lines(interval=0.1)
         for i in track(range(4), title="import"):
             if i == 2:
-                assert come.wait(20)
+                assert come.wait(60)
                 raise OSError("line dropped")
         """)
     import_lines = [line for line in done.stdout.splitlines() if line.startswith("import")]
@@ -253,7 +253,7 @@ def test_blocking_handler_does_not_block_program():
         logger.addHandler(Hang())
         handle = lines(interval=0.1, logger=logger)
         with track(total=2) as bar:
-            assert entered.wait(20)
+            assert entered.wait(60)
             started_at = time.monotonic()
             bar.advance(2)
         assert time.monotonic() - started_at < 20
@@ -390,7 +390,7 @@ def test_no_line_is_torn_on_real_terminal():
         except OSError:
             break
     os.close(parent)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     # The visible part of a line follows its last carriage return.
     left = [line.rstrip("\r").rpartition("\r")[2].replace("\x1b[A", "") for line in shown.decode().split("\n")]
     logged = [line.removeprefix("WARNING:root:").removeprefix("WARNING:named:") for line in left]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-PACKAGE_NAMES = ("dask", "fsspec", "joblib", "keras", "lightning", "pandas", "rich", "transformers")
+PACKAGE_NAMES = (
+    "catboost", "celery", "dask", "dramatiq", "fsspec", "joblib", "keras", "lightgbm", "lightning", "luigi",
+    "optuna", "pandas", "prefect", "rich", "sklearn", "spacy", "transformers", "xgboost",
+)  # fmt: skip
 MISSING_PACKAGE_PROGRAM = """
 import importlib, sys
 
@@ -30,4 +33,7 @@ def test_missing_package_error_has_install_command():
     command = [sys.executable, "-c", MISSING_PACKAGE_PROGRAM, *PACKAGE_NAMES]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [f"{name} is not installed: pip install {name}" for name in PACKAGE_NAMES]
+    distributions = {"sklearn": "scikit-learn"}
+    assert done.stdout.splitlines() == [
+        f"{name} is not installed: pip install {distributions.get(name, name)}" for name in PACKAGE_NAMES
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -109,17 +110,41 @@ def test_freed_progress_ends_its_tasks(recorder):
     assert final_states(recorder) == {"x/0": ("stopped", 0.5, 1, None)}
 
 
+def test_task_has_the_duration_that_rich_measured(recorder):
+    """The item is mirrored 100 s after the start of its task, and read 30 s after its end."""
+    now = 0.0
+    progress = Progress(disable=True, get_time=lambda: now)
+    task = progress.add_task("rows", total=2)
+    now = 100.0
+    mirror(progress, id="job")
+    progress.update(task, completed=2)
+    now = 130.0
+    assert recorder["job/0"].status == "succeeded"
+    assert recorder["job/0"].duration_seconds == pytest.approx(70.0, abs=20)
+
+
+def test_resumed_task_has_a_duration_of_its_own(recorder):
+    now = 0.0
+    progress = mirror(Progress(disable=True, get_time=lambda: now), id="job")
+    task = progress.add_task("rows", total=2)
+    progress.update(task, completed=2)
+    now = 100.0
+    progress.reset(task)
+    progress.remove_task(task)
+    assert [run.duration_seconds < 50 for run in recorder.runs] == [True, True]
+
+
 def test_byte_columns_set_unit_to_bytes(recorder):
     for number, progress in enumerate([make_progress(DownloadColumn()), make_progress()]):
         mirror(progress, id=f"p{number}").add_task("one")
     assert [run.unit for run in recorder] == ["B", "it"]
 
 
-def test_hostile_descriptions_are_shown_unchanged(recorder):
+def test_hostile_descriptions_become_clean_titles(recorder):
     with mirror(make_progress(disable=True), id="x") as progress:
-        progress.add_task("[/nonsense] \x1b[31m")
-        progress.update(progress.add_task("late"), description="[bold]later")
-    assert [run.title for run in recorder] == ["[/nonsense]  [31m", "later"]
+        progress.add_task("[/nonsense] \x1b[31mred\a")
+        progress.update(progress.add_task("late"), description="  [bold]later[/] \n on ")
+    assert [run.title for run in recorder] == ["[/nonsense] red", "later on"]
 
 
 def test_own_title_keeps_task_description(recorder):
@@ -188,6 +213,16 @@ def test_track_counts_exactly_and_leaves_bar_on_screen(recorder, rich_console):
     assert rich_console.getvalue().endswith("\x1b[?25h")  # the cursor is visible again
 
 
+def test_track_shows_the_estimated_time_left(recorder, rich_console, monkeypatch):
+    with track(total=100, id="rows") as bar:
+        for second in range(1, 51):
+            now = bar._run.started_at + second
+            monkeypatch.setattr("progressbar_tracker.integrations._rich_display.read_clock", lambda now=now: now)
+            bar.update(completed=second)
+            bar._run.display.draw_frame()
+    assert re.search(r"50%.* 0:00:(49|50)", rich_console.getvalue())
+
+
 def test_failed_block_shows_error_on_screen(recorder, rich_console):
     with pytest.raises(ValueError, match="bad"), track(total=5, id="rows [b]") as bar:
         bar.advance(2)
@@ -228,7 +263,7 @@ from rich.console import Console
 rich._console = Console(force_terminal=True, width=60, color_system=None)
 from progressbar_tracker.integrations.rich import track
 for i in track(range(4), title="Left early"):
-    print("item", i)
+    print(f"item {i}")  # one write: the display thread writes too
     if i == 2:
         break
 """
@@ -269,6 +304,19 @@ with track(total=2, title="Inner and outer") as outer:
     last = done.stdout.rpartition("Inner and outer")[2]
     assert "100%" in last
     assert "Inner" not in last  # the nested bar is removed, as on the terminal
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        ({"description": "[red]Copying[/] rows "}, ("Copying rows", "")),
+        ({"description": "now", "title": "Copying"}, ("Copying", "now")),
+        ({"description": "", "id": "rows"}, ("rows", "")),
+    ],
+)
+def test_track_description_is_the_title(recorder, labels, shown):
+    list(track([1], display=False, **labels))
+    assert [(run.title, run.description) for run in recorder] == [shown]
 
 
 def test_track_accepts_only_options_of_track():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+
 import pytest
 
+from progressbar_tracker import track
+from progressbar_tracker._runtime import are_loops_stoppable
 from progressbar_tracker.integrations._training import Fit, log_errors, wrap_methods
 from progressbar_tracker.testing import recording
 
@@ -111,3 +116,69 @@ def test_stage_is_nested_in_fit_or_separate(inside):
 def test_invalid_option_raises_at_once():
     with pytest.raises(TypeError, match="group must be a string"):
         Fit({"group": 5})
+
+
+# Stop requests
+
+
+class StoppableLibrary:
+    """A training library whose callback sets a flag that ends the training."""
+
+    def __init__(self, **options):
+        self.fit, self.process_count = Fit({"id": "fit", **options}, can_stop=True), 1
+
+    def train(self, epochs=3, in_epoch=lambda number: None):
+        self.fit.start("A fit", epochs, unit="epochs", process_count=self.process_count)
+        for number in range(1, epochs + 1):
+            self.fit.update_phase(f"Epoch {number}", 1, 1)
+            in_epoch(number)
+            self.fit.set_position(number)
+            if self.fit.stop_requested:
+                break
+        self.fit.end()
+
+
+@pytest.mark.parametrize(("epoch", "status", "completed"), [(2, "stopped", 2), (3, "succeeded", 3)])
+def test_requested_stop_ends_the_fit(epoch, status, completed):
+    with recording() as recorded:
+        library = StoppableLibrary(stoppable=True)
+        library.train(in_epoch=lambda number: number == epoch and recorded.request_stop("fit"))
+        assert not library.fit.stop_requested
+    assert (recorded["fit"].status, recorded["fit"].completed, recorded["fit"].stoppable) == (status, completed, True)
+    assert not recorded["fit/now"].stoppable
+
+
+@pytest.mark.parametrize("process_count", [1, 2])
+def test_fit_of_several_processes_is_not_stoppable(process_count):
+    with recording() as recorded:
+        library = StoppableLibrary(stoppable=True)
+        library.process_count = process_count
+        library.train()
+    assert recorded["fit"].stoppable is (process_count == 1)
+
+
+def test_separate_stage_is_not_stoppable():
+    with recording() as recorded:
+        fit = Fit({"id": "fit", "stoppable": True}, can_stop=True)
+        fit.start_stage("test", 3, "Test")
+    assert not recorded["fit/test"].stoppable
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_outermost_fit_is_stoppable_by_default(monkeypatch, is_nested):
+    monkeypatch.setenv("PROGRESSBAR_STOPPABLE", "1")
+    are_loops_stoppable.cache_clear()
+    try:
+        with recording() as recorded, track(id="outer", display=False) if is_nested else contextlib.nullcontext():
+            StoppableLibrary().train()
+            fixed = Fit({"id": "fixed"})
+            fixed.start("", 1, unit="epochs")
+    finally:
+        are_loops_stoppable.cache_clear()
+    assert (recorded["fit"].stoppable, recorded["fixed"].stoppable) == (not is_nested, False)
+
+
+def test_callback_that_cannot_stop_refuses_the_option():
+    with pytest.raises(TypeError, match="stoppable"):
+        Fit({"id": "fit", "stoppable": True})
+    assert pickle.loads(pickle.dumps(StoppableLibrary(stoppable=True).fit)).options["stoppable"]

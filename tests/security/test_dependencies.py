@@ -46,6 +46,12 @@ def test_lock_file_names_no_package_index():
     assert "find-links" not in LOCK_TEXT
 
 
+def test_lock_file_of_node_packages_names_no_registry():
+    packages = json.loads((PROJECT_ROOT / ".ci" / "package-lock.json").read_text("utf-8"))["packages"]
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+    assert all(package["integrity"].startswith("sha512-") for name, package in packages.items() if name)
+
+
 def test_image_installs_locked_packages_only():
     lines = (PROJECT_ROOT / "examples" / "deploy" / "Dockerfile").read_text().splitlines()
     installs = [line.partition("install ")[2] for line in lines if "pip install" in line]

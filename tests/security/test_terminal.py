@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import unicodedata
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,10 @@ HOSTILE_ITEM |= {
 HOSTILE_KEY = dict.fromkeys(
     ("key_id", "key", "name", "type", "group", "created_at", "expires_at", "last_used_at"), HOSTILE_TEXT
 )
+HOSTILE_SHARE = dict.fromkeys(
+    ("share_id", "item", "group", "created_at", "expires_at", "token", "path", "badge"), HOSTILE_TEXT
+)
+HOSTILE_RUN = {**HOSTILE_ITEM, "id": "x", "run_id": "y", "status": "failed", "ended_at": HOSTILE_TEXT}
 HOSTILE_KEY_INFO = {
     "type": "write",
     "permissions": ["read"],
@@ -32,6 +37,10 @@ HOSTILE_KEY_INFO = {
 }
 
 COMMAND_LINES = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"], ["set", "x", "0.5"], ["rm", "x"],
+            ["get", "x", "--run", "y"], ["history"], ["history", "x"], ["history", "--json"],
+            ["wait", "x"], ["wait", "x", "--json"], ["watch"], ["set", "x", "--status", "failed"],
+            ["shares", "list", "--url", "URL"], ["shares", "list", "--json", "--url", "URL"],
+            ["shares", "create", "--item", "x", "--url", "URL"], ["shares", "revoke", "x", "--url", "URL"],
             ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"],
             ["keys", "list", "--json", "--url", "URL"],
             ["keys", "create", "--type", "read", "--name", "n", "--url", "URL"],
@@ -58,6 +67,13 @@ class HostileResponder(BaseHTTPRequestHandler):
             }
         elif "key-info" in self.path:
             document = HOSTILE_KEY_INFO
+        elif "/events" in self.path:
+            self.respond_with_events()
+            return
+        elif "/history?" in self.path:
+            document = {"items": [HOSTILE_RUN]}
+        elif "/shares" in self.path:
+            document = {"shares": [HOSTILE_SHARE]} if self.command == "GET" else HOSTILE_SHARE
         elif "/keys" in self.path:
             document = {"keys": [HOSTILE_KEY]} if self.command == "GET" else HOSTILE_KEY
         else:
@@ -68,9 +84,28 @@ class HostileResponder(BaseHTTPRequestHandler):
                 if "v1" in self.path
                 else [HOSTILE_ITEM]
             )
-        body = json.dumps(document).encode()
+        self.send(status, "application/json", json.dumps(document).encode())
+
+    def respond_with_events(self):
+        """Send a hostile item, and then its end; further connections are refused, which ends the stream."""
+        if "Last-Event-ID" in self.headers:
+            document = {"type": "/problems/forbidden", "title": HOSTILE_TEXT, "status": 403, "detail": HOSTILE_TEXT}
+            self.send(403, "application/problem+json", json.dumps(document).encode())
+            return
+        item = {**HOSTILE_ITEM, "run_id": "y"}
+        events = (
+            ("snapshot", {"items": [item, {**item, "id": "x"}], "rev": 1}),
+            (
+                "change",
+                {"items": [], "gone": [HOSTILE_TEXT, "x"], "ended": [{**HOSTILE_RUN, "id": HOSTILE_TEXT}, HOSTILE_RUN]},
+            ),
+        )
+        body = "".join(f"id: {n}\nevent: {name}\ndata: {json.dumps(data)}\n\n" for n, (name, data) in enumerate(events))
+        self.send(200, "text/event-stream", body.encode())
+
+    def send(self, status, content_type, body):
         self.send_response(status, "Fine\x1b[31m")
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Request-ID", "\x1b[31mred")
         self.end_headers()
@@ -97,6 +132,7 @@ def test_server_text_cannot_control_the_terminal(
     url = f"http://127.0.0.1:{hostile_server.server_port}"
     monkeypatch.setenv("PROGRESSBAR_URL", url)
     monkeypatch.setenv("PROGRESSBAR_API_KEY", "k" * 24)
+    monkeypatch.setattr(random, "random", lambda: 0.0)  # no delay before the next connection
     result = command(*[url if argument == "URL" else argument for argument in arguments])
     output = result.out + result.err
     assert [c for c in output if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}] == []

@@ -17,6 +17,7 @@ from progressbar_tracker._sender.reconciler import (
     SETTLE_DELAY,
     Reconciler,
 )
+from progressbar_tracker._sender.snapshot import StaticFields
 from tests.support.tracking import FakeSource
 
 
@@ -102,10 +103,34 @@ def test_only_changed_fields_are_patched_once_an_interval(reconciler, existing_s
     }
 
 
+def test_run_without_a_count_sends_it_when_it_is_known(reconciler):
+    source = FakeSource()
+    source.now = source.now._replace(total=None, is_counted=False)
+    reconciler.add(source, 0.0)
+    (step,) = steps = reconciler.plan(0.0)
+    assert step.op["completed"] is None
+    apply_statuses(reconciler, steps, 0.0)
+    source.now = source.now._replace(total=45.6, is_counted=True, unit="MB")
+    (step,) = reconciler.plan(1.0)
+    assert (step.op["completed"], step.op["total"], step.op["unit"]) == (0, 45.6, "MB")
+
+
 def test_unchanged_run_sends_only_heartbeats(reconciler, existing_source):
     assert reconciler.plan(HEARTBEAT_INTERVAL - 1) == []
     (step,) = reconciler.plan(HEARTBEAT_INTERVAL)
     assert set(step.op) == {"op", "id", "run_id", "seq"}
+
+
+@pytest.mark.parametrize(
+    ("stuck_after", "interval"), [(8.0, 2.0), (0.5, 1.0), (3600.0, HEARTBEAT_INTERVAL), (None, HEARTBEAT_INTERVAL)]
+)
+def test_heartbeats_follow_a_short_stuck_after(reconciler, stuck_after, interval):
+    source = FakeSource()
+    source.get_static_fields = lambda: StaticFields("it", None, None, stuck_after=stuck_after)
+    reconciler.add(source, 0.0)
+    apply_statuses(reconciler, reconciler.plan(0.0), 0.0)
+    assert reconciler.plan(interval - 0.5) == []
+    assert op_names(reconciler.plan(interval + 1.0)) == ["patch"]
 
 
 def test_end_state_and_delete_are_first_in_one_request(reconciler, existing_source):
@@ -369,6 +394,28 @@ def test_flush_is_behind_until_its_state_is_acknowledged(reconciler, existing_so
     assert reconciler.is_behind(0.5)
     apply_statuses(reconciler, steps, 0.6)
     assert not reconciler.is_behind(0.5)
+
+
+def test_hidden_run_is_first_sent_when_it_is_visible(reconciler):
+    source = FakeSource("hidden")
+    source.is_hidden = True
+    reconciler.add(source, 0.0)
+    assert reconciler.plan(1.0) == []
+    assert not reconciler.is_behind(1.0)  # a flush does not wait for it
+    source.is_hidden = False
+    assert [step.verb for step in reconciler.plan(3.0)] == ["put"]
+    source.is_hidden = True
+    assert [step.verb for step in reconciler.plan(5.0)] == ["put"]  # no response yet: it may exist
+
+
+def test_hidden_run_that_ends_is_elided(reconciler):
+    source = FakeSource("hidden")
+    source.is_hidden = True
+    reconciler.add(source, 0.0)
+    reconciler.plan(1.0)
+    reconciler.mark_ended(source.at(1, "succeeded"), 2.0)
+    assert reconciler.plan(3.0) == []
+    assert reconciler.stats.elided == 1
 
 
 def test_final_flush_retries_a_postponed_item_once(reconciler, existing_source):

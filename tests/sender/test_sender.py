@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 
 import pytest
@@ -33,12 +34,67 @@ def test_refused_connection_neither_breaks_nor_slows_the_loop():
     check_loop_and_close(ProgressBar(f"http://127.0.0.1:{find_free_port()}", WRITE_KEY, auto_detect=False))
 
 
+def test_sender_that_takes_a_run_from_its_queue_is_busy(monkeypatch):
+    """Else a flush, and the end of the program, would not wait for that run."""
+    sender = Sender(lambda: None)
+    add, busy = sender._reconciler.add, []
+
+    def observe(source, now):
+        busy.append(sender.is_busy)
+        add(source, now)
+
+    monkeypatch.setattr(sender._reconciler, "add", observe)
+    sender._added_sources.append(FakeSource("a"))
+    sender._drain_inputs(0.0)
+    assert busy == [True]
+    sender._reconciler.forget_all()
+    assert not sender.is_busy
+
+
 def test_last_state_is_sent_when_the_server_is_back(faults, pb):
     faults.script.extend([make_response(500), RESET, HALF_RESPONSE])
     with pb.track(total=10, id="job", keep=True) as bar:
         bar.advance(10)
     faults.wait_for(lambda: faults.items.get("job", {}).get("status") == "succeeded")
     assert faults.items["job"]["completed"] == 10
+
+
+GATEWAY_ERROR = make_response(502, b"<html><h1>502 Bad Gateway</h1></html>", Content_Type="text/html")
+
+
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "refused"])
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "removed"])
+def test_each_end_is_sent_until_a_restarting_server_takes_it(faults, pb, keep, applied):
+    """A proxy answers for servers that restart one after the other, sometimes after they have applied the request."""
+    lost = LOST_RESPONSE if applied else GATEWAY_ERROR
+    faults.script.extend(
+        [GATEWAY_ERROR, None, lost, make_response(503), None, GATEWAY_ERROR, lost, None, GATEWAY_ERROR]
+    )
+    ids = [f"loop {n}" for n in range(6)]
+    for item_id in ids:
+        with pb.track(total=10, id=item_id, keep=keep) as bar:
+            bar.advance(10)
+            faults.wait_for(lambda item_id=item_id: item_id in faults.items)
+    if keep:
+        faults.wait_for(lambda: {item["status"] for item in faults.items.values()} == {"succeeded"})
+        assert sorted(faults.items) == ids
+    else:
+        faults.wait_for(lambda: {run["id"] for run in faults.history} == set(ids) and not faults.items)
+        assert {run["status"] for run in faults.history} == {"succeeded"}
+
+
+def test_each_retry_of_a_request_has_its_own_age(faults, pb):
+    faults.script.extend([make_response(503), make_response(503)])
+    started_at = time.monotonic()
+    with pb.track(total=10, id="job", keep=True) as bar:
+        bar.advance()
+        arrivals = []
+        for count in (1, 2, 3):
+            faults.wait_for(lambda count=count: len(faults.requests) >= count)
+            arrivals.append(time.monotonic() - started_at)
+    ages = [request.document["ops"][0]["age_seconds"] for request in faults.requests[:3]]
+    assert ages == sorted(set(ages))
+    assert all(age <= arrival < age + 5 for age, arrival in zip(ages, arrivals, strict=True))  # a busy machine is late
 
 
 def test_create_with_a_lost_response_makes_one_item(faults, pb):
@@ -67,7 +123,7 @@ def test_server_that_restarts_often_gets_the_item_each_time(faults, pb, caplog, 
             faults.restart()
             bar.advance()
             faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number)
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert caplog.records == []
 
 
@@ -77,7 +133,7 @@ def test_item_taken_over_is_left_to_the_other_run(faults, pb, caplog):
         faults.items["job"]["run_id"] = "another"
         bar.advance(3)
         faults.wait_for(lambda: faults.ops[-1]["op"] == "patch")
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert faults.items["job"]["run_id"] == "another"
     assert [record.levelname for record in caplog.records if "job" in record.message] == ["WARNING"]
 
@@ -87,7 +143,7 @@ def test_one_connection_serves_many_updates(faults, pb):
         for number in range(5):
             bar.advance()
             faults.wait_for(lambda number=number: faults.items.get("job", {}).get("completed") == number + 1)
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert faults.connections == 1
 
 
@@ -96,7 +152,7 @@ def test_many_bars_are_sent_in_one_request(faults, pb):
     for bar in bars:
         bar.advance()
         bar.close()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert len(faults.items) == 200
     assert len(faults.requests) <= 2
 
@@ -105,7 +161,7 @@ def test_no_request_of_the_sender_is_logged_by_httpx(faults, pb, caplog):
     caplog.set_level(logging.DEBUG)
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert [record for record in caplog.records if record.name.startswith("httpx")] == []
 
 
@@ -114,9 +170,9 @@ def test_idle_thread_ends_and_starts_again(faults, pb, monkeypatch):
     for number in range(2):
         with pb.track(total=1, id=f"job{number}", keep=True) as bar:
             bar.advance()
-        assert pb.sender.flush(20)
+        assert pb.sender.flush(60)
         thread = next(thread for thread in threading.enumerate() if thread.name == "progressbar-sender")
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
     assert len(faults.items) == 2
 
@@ -136,7 +192,7 @@ def test_flush_without_a_thread_sends_in_the_calling_thread(faults, pb, monkeypa
         patched.setattr("progressbar_tracker._sender.worker.Worker.start", lambda self, **_: False)
         with pb.track(total=1, id="job", keep=True) as bar:
             bar.advance()
-        assert pb.sender.flush(20)
+        assert pb.sender.flush(60)
     assert faults.items["job"]["status"] == "succeeded"
 
 
@@ -158,7 +214,7 @@ def test_second_close_is_harmless(faults, pb):
     assert faults.items["job"]["status"] == "succeeded"
 
 
-def test_hour_of_outage_logs_a_line_a_minute(caplog):
+def test_hour_of_outage_logs_one_line(caplog):
     """The test calls the steps with its own clock, so no time passes."""
     now = 0.0
     sender = Sender(
@@ -173,7 +229,7 @@ def test_hour_of_outage_logs_a_line_a_minute(caplog):
         delay = sender.step()
         source.at(int(now))
         now += max(delay or 0.0, 0.1)
-    assert 55 <= len(caplog.records) <= 61
+    assert len(caplog.records) == 1
     assert sender.stats().requests < 80
     assert len(sender._reconciler) == 1
 
@@ -183,7 +239,7 @@ def test_recovery_is_logged_once(faults, pb, caplog):
     faults.script.append(make_response(500))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     levels = [record.levelname for record in caplog.records if record.name == "progressbar_tracker"]
     assert levels == ["WARNING", "INFO"]
 

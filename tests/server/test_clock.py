@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.access import keys
-from progressbar_tracker.server.app import App, create_app
 from progressbar_tracker.server.clock import JUMP_SECONDS, ClockJumpDetector, SystemClock, get_monotonic
-from progressbar_tracker.server.items.change import Owner
+from progressbar_tracker.server.items.expiry import STARTUP_GRACE_SECONDS
 from progressbar_tracker.server.maintenance import KEY_RETENTION, TRIM_INTERVAL
-from progressbar_tracker.server.models import EndedRun
-from progressbar_tracker.server.mutations import AddHistory, MarkNotice, SaveKey
+from progressbar_tracker.server.mutations import MarkNotice, SaveKey
 from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy, Settings
-from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from progressbar_tracker.server.settings import DAY_SECONDS, RetentionPolicy
 from tests.support.clock import START_TIME
+from tests.support.offline_server import (
+    GIVE_UP_SECONDS,
+    HISTORY_SECONDS,
+    KEEP_SECONDS,
+    TICK_SECONDS,
+    YEAR_SECONDS,
+    OfflineServer,
+    ServerClocks,
+)
 from tests.support.server import RunningServer, make_legacy_item
 from tests.support.waiting import wait_until
 
@@ -26,76 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-KEEP_SECONDS, HISTORY_SECONDS, GIVE_UP_SECONDS = DAY_SECONDS, 30 * DAY_SECONDS, 7200.0
-TICK_SECONDS = 0.5
-YEAR_SECONDS = 365 * DAY_SECONDS
+    from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+
 CLOCK_JUMPS = (1.2, 30.0, 3600.0, 5 * 3600.0, DAY_SECONDS, 91 * DAY_SECONDS, YEAR_SECONDS, 20 * YEAR_SECONDS)
-
-
-class ServerClocks:
-    """A wall clock that the test sets, and a monotonic clock that only advances."""
-
-    def __init__(self) -> None:
-        self.wall, self.counted = START_TIME, 1000.0
-
-    def __call__(self) -> float:
-        return self.wall
-
-    def monotonic(self) -> float:
-        return self.counted
-
-    def advance(self, seconds: float) -> None:
-        self.wall += seconds
-        self.counted += seconds
-
-
-class OfflineServer:
-    """A server without a socket; the test runs its maintenance."""
-
-    def __init__(self, path: Path, ahead: float = 0.0) -> None:
-        self.clock = ServerClocks()
-        self.clock.wall += ahead
-        self.store = SqliteStore(path)
-        settings = Settings(
-            database=path,
-            keep=RetentionPolicy(KEEP_SECONDS),
-            history=RetentionPolicy(HISTORY_SECONDS),
-            give_up=GIVE_UP_SECONDS,
-            max_requests=5,
-            port=0,
-        )
-        self.app: App = create_app(settings, self.store, clock=self.clock)
-        self.services = self.app.services
-        self.board = self.services.board
-        # Without an event loop there are no streams.
-        self.services.hub.notify = self.services.hub.wake = lambda: None  # type: ignore[method-assign]
-
-    def sweep(self) -> None:
-        self.app.maintenance.run_once()
-
-    def advance(self, seconds: float) -> None:
-        """Advance both clocks and run maintenance."""
-        self.clock.advance(seconds)
-        self.sweep()
-
-    def jump(self, seconds: float) -> None:
-        self.clock.wall = max(self.clock.wall + seconds, 10 * YEAR_SECONDS)
-        self.sweep()
-
-    def put(self, item_id: str, **fields: object) -> None:
-        change = self.board.put(item_id, dict(fields), Owner("k", "k"), self.clock())  # type: ignore[arg-type]
-        self.store.enqueue(change.writes())
-
-    def end_run(self, item_id: str) -> None:
-        """End a run and move it to the history."""
-        self.put(item_id, status="succeeded")
-        item = self.board.require(item_id)
-        self.board.delete(item_id, self.clock())
-        self.store.commit([AddHistory(EndedRun(item, "succeeded", self.clock()))]).result(10)
-
-    def history(self) -> set[str]:
-        assert self.store.flush(10)
-        return {row.item.id for row in self.store.read_history(limit=1000)}
 
 
 @pytest.fixture
@@ -129,10 +68,11 @@ def test_clock_set_deletes_and_ends_nothing(offline_server: OfflineServer, secon
     )
     for _ in range(3):
         offline_server.advance(max(HISTORY_SECONDS, GIVE_UP_SECONDS) + 2 * DAY_SECONDS)
+    offline_server.stay_awake(STARTUP_GRACE_SECONDS)
     assert offline_server.board.snapshot() == []
     for _ in range(3):
         offline_server.advance(HISTORY_SECONDS + 2 * DAY_SECONDS)
-        assert offline_server.store.flush(10)
+        assert offline_server.store.flush(60)
     assert offline_server.history() == set()
 
 
@@ -186,7 +126,7 @@ def test_expired_credential_stays_expired_if_the_clock_is_set(offline_server: Of
         key = keys.new_key(
             "read", str(n), clock(), expires_at=clock() + choose.choice((10.0, 3600.0, DAY_SECONDS, YEAR_SECONDS))
         )
-        offline_server.store.commit([SaveKey(key.record)]).result(10)
+        offline_server.store.commit([SaveKey(key.record)]).result(60)
         services.keyring.add(key.record)
         credentials.append((key, clock.monotonic() + (key.record.expires_at or 0) - clock()))
         cookie, record = services.sessions.begin(clock(), until=clock() + choose.choice((10.0, 3600.0, DAY_SECONDS)))
@@ -248,9 +188,9 @@ def test_message_scheduled_by_a_wrong_clock_is_sent(store: SqliteStore) -> None:
     from progressbar_tracker.server.mutations import AddNotice
 
     notice = Notice("n", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME)
-    store.commit([AddNotice(notice), MarkNotice("n", 1, next_at=START_TIME + 20 * YEAR_SECONDS)]).result(10)
+    store.commit([AddNotice(notice), MarkNotice("n", 1, next_at=START_TIME + 20 * YEAR_SECONDS)]).result(60)
     assert [notice.notice_id for notice in store.read_due_notices(START_TIME, 10)] == ["n"]
-    store.commit([MarkNotice("n", 1, next_at=START_TIME + 3000)]).result(10)
+    store.commit([MarkNotice("n", 1, next_at=START_TIME + 3000)]).result(60)
     assert store.read_due_notices(START_TIME, 10) == []
 
 
@@ -277,6 +217,16 @@ def test_clock_jump_is_logged_once(offline_server: OfflineServer, caplog: pytest
     assert [line for line in caplog.messages if "the clock was set" in line] == [
         "the clock was set forward by 7862400 s: what ends or is deleted after a period waits for another full period"
     ]
+
+
+@pytest.mark.parametrize("seconds", [2.2, -2.2, 3600.0, -3600.0])
+def test_clock_set_is_noticed_before_the_next_request(offline_server: OfflineServer, seconds: float) -> None:
+    offline_server.put("running", age_seconds=100.0)
+    offline_server.advance(TICK_SECONDS)
+    offline_server.clock.advance(0.4)
+    offline_server.clock.wall += seconds
+    now = offline_server.services.now()
+    assert now - offline_server.board.require("running").started_at == pytest.approx(100.9, abs=0.01)
 
 
 def test_small_clock_steps_add_up_to_a_jump() -> None:

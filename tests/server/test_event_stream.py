@@ -12,9 +12,11 @@ from progressbar_tracker.server.frames import View
 from progressbar_tracker.server.hub import Hub
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
+from tests.support.boards import ITEM_SERIALIZER
 from tests.support.clock import START_TIME
 from tests.support.connections import RawConnection, encode_request
 from tests.support.sse import SseStream
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +107,73 @@ def test_reconnect_with_a_known_id_resumes(server, open_stream) -> None:
     again = open_stream(**{"Last-Event-ID": last.id})
     event = again.next()
     assert (event.name, event_ids(event)) == ("change", ["b"])
+
+
+def list_with_event_id(served: RunningServer) -> str:
+    return served.client("read").get("/api/v1/items").headers["Event-ID"]
+
+
+def test_stream_after_a_list_sends_only_later_changes(server, open_stream) -> None:
+    put_item(server, "a", run_id="r")
+    put_item(server, "left", run_id="r", status="succeeded")
+    event_id = list_with_event_id(server)
+    put_item(server, "b", run_id="r", completed=1)
+    put_item(server, "b", run_id="r", completed=2)
+    server.client("write").delete("/api/v1/items/left")
+    event = open_stream(**{"Last-Event-ID": event_id}).next()
+    assert (event.name, event_ids(event), event.data["gone"]) == ("change", ["b"], ["left"])
+    assert [run["id"] for run in event.data["ended"]] == ["left"]
+    assert event.data["items"][0]["completed"] == 2
+
+
+def test_stream_after_two_lists_continues_from_its_own(server, open_stream) -> None:
+    first = list_with_event_id(server)
+    put_item(server, "a", run_id="r")
+    second = list_with_event_id(server)
+    put_item(server, "b", run_id="r")
+    assert event_ids(open_stream(**{"Last-Event-ID": second}).next()) == ["b"]
+    stream = open_stream(**{"Last-Event-ID": first})
+    assert [event_ids(stream.next()), event_ids(stream.next())] == [["a"], ["b"]]
+
+
+def test_stream_after_a_list_without_changes_sends_a_heartbeat(server, open_stream) -> None:
+    put_item(server, "a", run_id="r")
+    stream = open_stream(**{"Last-Event-ID": list_with_event_id(server)})
+    assert stream.next().name == "hb"
+    put_item(server, "a", run_id="r", title="new")
+    assert event_ids(stream.next()) == ["a"]
+
+
+def test_changes_between_list_and_stream_survive_other_streams(server, open_stream) -> None:
+    event_id = list_with_event_id(server)
+    put_item(server, "a", run_id="r")
+    other = open_stream()
+    other.next()
+    put_item(server, "b", run_id="r")
+    other.read_until(lambda event: "b" in event_ids(event))
+    other.close()
+    wait_until(lambda: server.background.app.services.hub.stream_count == 0)
+    put_item(server, "c", run_id="r")
+    stream = open_stream(**{"Last-Event-ID": event_id})
+    changed: set[str] = set()
+    while changed != {"a", "b", "c"}:
+        event = stream.next()
+        assert event.name == "change"
+        changed |= set(event_ids(event))
+
+
+def test_stream_long_after_a_list_gets_a_snapshot(server, open_stream) -> None:
+    event_id = list_with_event_id(server)
+    server.clock.advance(hub_module.HANDOVER_SECONDS)
+    put_item(server, "a", run_id="r")
+    assert open_stream(**{"Last-Event-ID": event_id}).next().name == "snapshot"
+
+
+def test_unchanged_list_has_the_event_id_too(server) -> None:
+    http = server.client("read")
+    first = http.get("/api/v1/items")
+    again = http.get("/api/v1/items", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.headers["Event-ID"]) == (304, first.headers["Event-ID"])
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "other-1", "-", "x-99999999999999999999", "\u00e9-1"])
@@ -267,7 +336,7 @@ def test_equal_views_share_the_same_bytes() -> None:
 
     async def main() -> None:
         watched = make_board()
-        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+        hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
         streams = [hub.events(View(), None, lambda: True) for _ in range(3)]
         for stream in streams:
             await anext(stream), await anext(stream)
@@ -287,7 +356,7 @@ def test_subscriber_behind_the_ring_gets_a_snapshot() -> None:
 
     async def main() -> None:
         watched = make_board()
-        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+        hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
         stream = hub.events(View(), None, lambda: True)
         await anext(stream), await anext(stream)
         for n in range(hub_module.MAX_TICKS + 1):
@@ -304,7 +373,7 @@ def test_ring_is_bounded_in_bytes_and_keeps_the_latest_tick(monkeypatch: pytest.
 
     async def main() -> None:
         watched = make_board()
-        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+        hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
         keeps_up, falls_behind = (hub.events(View(), None, lambda: True) for _ in range(2))
         for stream in (keeps_up, falls_behind):
             await anext(stream), await anext(stream)
@@ -334,7 +403,7 @@ def test_reconnect_to_a_dropped_tick_gets_a_snapshot(monkeypatch: pytest.MonkeyP
 
     async def main() -> None:
         watched = make_board()
-        hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+        hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
         stays = hub.events(View(), None, lambda: True)
         await anext(stays), await anext(stays)
         revisions = []
@@ -353,10 +422,69 @@ def test_reconnect_to_a_dropped_tick_gets_a_snapshot(monkeypatch: pytest.MonkeyP
     asyncio.run(main())
 
 
+def test_heartbeat_before_a_tick_has_the_id_of_the_last_tick() -> None:
+    """A client that leaves before the tick would lose its changes otherwise."""
+
+    async def main() -> None:
+        watched = make_board()
+        hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
+        stays = hub.events(View(), None, lambda: True)
+        await anext(stays), await anext(stays)
+        watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
+        hub.tick()
+        ticked_id = f"e-{watched.rev}".encode()
+        watched.put("b", {"run_id": "r"}, Owner("o", "o"), START_TIME)
+        for _ in range(2):  # the second one leaves and returns before the tick, too
+            resumed = hub.events(View(), ticked_id.decode(), lambda: True)
+            await anext(resumed)
+            assert (
+                await anext(resumed) == b'id: %s\nevent: hb\ndata: {"time":"2027-01-15T08:00:00.000Z"}\n\n' % ticked_id
+            )
+            await resumed.aclose()
+        hub.tick()
+        resumed = hub.events(View(), ticked_id.decode(), lambda: True)
+        await anext(resumed)
+        assert b'"id":"b"' in await anext(resumed)
+        for stream in (stays, resumed):
+            await stream.aclose()
+
+    asyncio.run(main())
+
+
 def test_change_without_subscribers_is_not_encoded() -> None:
     watched = make_board()
-    hub = Hub(watched, epoch="e", clock=lambda: START_TIME)
+    hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME)
     watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
     hub.tick()
     assert len(hub._ring) == 0
     assert watched.drain_changes().groups == {}
+
+
+@pytest.mark.parametrize("limit", ["MAX_KEPT_CHANGES", "MAX_KEPT_RUNS"])
+def test_changes_kept_after_a_list_are_bounded(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(hub_module, limit, 5)
+    watched = make_board()
+    hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME, monotonic=lambda: 0.0)
+    event_id = hub.begin_handover()
+    for n in range(5):
+        watched.put(f"{n}", {"run_id": "r"}, Owner("o", "o"), START_TIME)
+        watched.delete(f"{n}", START_TIME)
+    hub.tick()
+    assert hub._find_position(event_id)[0] == 0
+    watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
+    watched.delete("a", START_TIME)
+    hub.tick()
+    assert hub._find_position(event_id)[0] is None
+    assert watched.count_changes() == (0, 0)
+
+
+def test_changes_kept_after_a_list_are_dropped_in_time() -> None:
+    watched, now = make_board(), [0.0]
+    hub = Hub(watched, ITEM_SERIALIZER, epoch="e", clock=lambda: START_TIME, monotonic=lambda: now[0])
+    hub.begin_handover()
+    watched.put("a", {"run_id": "r"}, Owner("o", "o"), START_TIME)
+    hub.tick()
+    assert watched.count_changes() == (1, 0)
+    now[0] = hub_module.HANDOVER_SECONDS
+    hub.tick()
+    assert watched.count_changes() == (0, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -138,12 +140,27 @@ def test_notifications_are_counted_by_channel_and_result(
 ) -> None:
     served = make_server()
     counts = SimpleNamespace(delivered=3, failed=2, given_up=1)
-    monkeypatch.setattr(served.background.app.services.metrics, "_delivery_totals", lambda: {"phone": counts})
+    monkeypatch.setattr(served.background.app.services.notifier.dispatcher, "counts", {"phone": counts})
     assert read_metrics(served)["progressbar_notifications_total"] == {
         make_labels(channel="phone", result="delivered"): 3,
         make_labels(channel="phone", result="failed"): 2,
         make_labels(channel="phone", result="given_up"): 1,
     }
+
+
+def test_free_bytes_of_the_sqlite_file_are_exported(
+    make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = make_server()
+    folder = Path(served.database).parent
+    monkeypatch.setattr(shutil, "disk_usage", {folder: SimpleNamespace(free=2)}.__getitem__)
+    assert read_metrics(served)["progressbar_store_free_bytes"][()] == 2
+
+    def fail(_: Path) -> None:
+        raise OSError
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    assert "progressbar_store_free_bytes" not in read_metrics(served)
 
 
 def test_each_server_exports_its_own_metrics(make_server: Callable[..., RunningServer]) -> None:
@@ -210,7 +227,7 @@ def test_commit_stats_report_changes_between_success_and_failure() -> None:
 # Request ids
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/app.js", "/s/guessed"])
+@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/api/v1/items/none", "/", "/static/board.js", "/s/guessed"])
 def test_every_response_has_the_request_id(module_server: RunningServer, path: str) -> None:
     generated = module_server.client("read").get(path).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{16}", generated)

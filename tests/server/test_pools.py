@@ -24,7 +24,7 @@ class HeldWork:
         self.ran: list[str] = []
 
     def work(self, name: str) -> str:
-        assert self.open.wait(20)
+        assert self.open.wait(60)
         self.ran.append(name)
         return name
 
@@ -143,7 +143,7 @@ def test_interrupt_repeats_until_the_job_ends() -> None:
 
     with cancellation.allow_interrupt(interrupt):
         cancellation.cancel()
-        assert again.wait(20)
+        assert again.wait(60)
     count = len(calls)
     cancellation.finish()
     assert not threading.Event().wait(0.12)

@@ -159,7 +159,7 @@ def test_ended_key_is_deleted_and_its_items_keep_its_name(
 
     served.clock.advance(KEY_RETENTION - 2 * TRIM_INTERVAL)
     served.background.app.maintenance.run_once()
-    served.background.store.flush(10)
+    served.background.store.flush(60)
     assert "gone" in names()
     assert key["key_id"] in served.background.app.services.credentials._touched_at
     served.clock.advance(3 * TRIM_INTERVAL)

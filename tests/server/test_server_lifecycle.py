@@ -207,6 +207,19 @@ def process(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str]
         yield start
 
 
+def test_garbage_collection_does_not_visit_the_loaded_state(tmp_path: Path) -> None:
+    program = SERVER_PROGRAM.replace("server.url", "gc.get_freeze_count() > 1000").replace(
+        "import sys", "import gc, sys"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "p.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == "True\n"
+        finally:
+            started.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_the_server_with_everything_written(process: Callable, number: signal.Signals) -> None:
     running, http = process()
@@ -228,7 +241,7 @@ def test_acknowledged_write_survives_a_kill(process: Callable) -> None:
         if n % 3 == 2:
             http.delete(f"/api/v1/items/{n}").raise_for_status()
     running.kill()
-    running.wait(10)
+    running.wait(60)
     _, http = process()
     statuses = {item["id"]: item["status"] for item in http.get("/progress").json()}
     assert statuses == {str(n): "running" if n % 3 == 0 else "succeeded" for n in range(30) if n % 3 != 2}

@@ -15,6 +15,20 @@ def test_empty_environment_gives_defaults() -> None:
     assert settings.database == default_database()
 
 
+@pytest.mark.parametrize(
+    "text", ["host=a,b dbname=bars", "dbname = bars", "service=bars", "user=me password=secret host=/run/postgresql"]
+)
+def test_libpq_string_is_no_file(text: str) -> None:
+    with pytest.raises(ConfigError, match="postgresql:// URL") as refusal:
+        Settings.from_environ({"PROGRESSBAR_DATABASE": text})
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["progress host.db", "ghost=1.db", "a=b.db"])
+def test_file_name_with_a_sign_is_a_file(name: str) -> None:
+    assert Settings.from_environ({"PROGRESSBAR_DATABASE": name}).database == Path(name)
+
+
 def test_arguments_override_the_environment(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("pass phrase\n")
     environ = {
@@ -54,9 +68,12 @@ INVALID_VALUES = {
     "base_path": ("/p", "p?"), "public_url": ("https://host", "host"), "local_key": (False, "perhaps"),
     "max_items": (5, "many"), "max_requests": (5, "many"), "public_read": (True, "perhaps"), "keep": ("1d", "long"),
     "history": ("1d", "long"), "give_up": ("1d", "long"), "credential_age": ("5m", "1s"),
+    "drain": ("5", "forever"), "stall_after": ("90", "long"), "stuck": (False, "perhaps"),
     "metrics_items": (5, "many"), "log_format": ("json", "xml"),
     "log_level": ("debug", "loud"), "access_log": (True, "perhaps"), "channels": ("channels.toml", None),
     "max_unread": (16, "1"), "trusted_proxies": ("10.0.0.1", "proxy"), "allowed_hosts": ("a.example", "http://a"),
+    "push_origins": ("https://push.lan:8443", "push.lan"),
+    "monitor_url": ("https://host/x", "host"),
 }  # fmt: skip
 """By setting: a valid argument, and an invalid text of its variable; ``None`` if every text is valid."""
 
@@ -124,3 +141,14 @@ def test_invalid_value_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(ConfigError, match=named) as error:
         Settings.from_environ(environ)
     assert "secret" not in str(error.value)
+
+
+def test_database_url_is_read_from_a_file(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@db/bars"
+    (tmp_path / "database").write_text(f"{url}\n")
+    environ = {"PROGRESSBAR_DATABASE": "", "PROGRESSBAR_DATABASE_FILE": str(tmp_path / "database")}
+    settings = Settings.from_environ(environ)
+    assert (settings.database, settings.redacted_database) == (url, "postgresql://me@db/bars")
+    assert Settings.from_environ(environ, database="bars.db").database == Path("bars.db")
+    with pytest.raises(ConfigError, match=r"PROGRESSBAR_DATABASE and PROGRESSBAR_DATABASE_FILE are both set: keep one"):
+        Settings.from_environ({**environ, "PROGRESSBAR_DATABASE": "bars.db"})

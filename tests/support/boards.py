@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Change, Owner
+from progressbar_tracker.server.items.serializer import ItemSerializer
 from progressbar_tracker.server.items.validation import parse_write
 
 if TYPE_CHECKING:
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.models import Item
     from progressbar_tracker.server.problems import ProblemError
+
+ITEM_SERIALIZER = ItemSerializer()
+serialize_item = ITEM_SERIALIZER.serialize_item
+serialize_items = ITEM_SERIALIZER.serialize_items
+is_stalled = ITEM_SERIALIZER.conditions.is_stalled
 
 OWNER_A = Owner("me", "ci")
 OWNER_B = Owner("you", "ci")

@@ -1,6 +1,6 @@
 """Runs small programs with a broken stderr or environment, each in a forked process, with and without tracking.
 
-As a script it reads cases from a file and prints the stdout, the exit code and the duration of each. A fork is cheaper
+As a script it reads cases from a file and prints the stdout and the exit code of each. A fork is cheaper
 than a start, and the process still exits as a real program does.
 """
 
@@ -10,6 +10,7 @@ import atexit
 import builtins
 import contextlib
 import errno
+import gc
 import io
 import json
 import logging
@@ -28,7 +29,7 @@ from progressbar_tracker._terminal import display
 from progressbar_tracker._tracking import counter
 from progressbar_tracker._tracking import run as run_module
 
-KILL_SECONDS = 40.0
+KILL_SECONDS = 60.0
 MAX_PROCESSES = 6
 
 
@@ -370,6 +371,7 @@ def run_case(case, output):
     os.dup2(output, 1)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", write_through=True)
     replace_stderr(case)
+    _runtime.get_failure_lines().is_command = bool(case.get("reports"))
     limit_resource(case.get("limit"))
     PROGRAMS_BY_NAME[case["scenario"]](track if case["tracked"] else BareTracker)
     sys.exit(0)
@@ -380,6 +382,7 @@ def main(path):
     display.FRAME_INTERVAL = 0.01
     if not any("environ" in case for case in cases):
         import tqdm  # noqa: F401  # import it once for all cases
+    gc.freeze()  # otherwise the collection at the exit of a case copies all pages of this process
     waiting, running, results = list(enumerate(cases)), {}, {}
     while waiting or running:
         while waiting and len(running) < MAX_PROCESSES:
@@ -391,12 +394,11 @@ def main(path):
             running[pid] = (number, output, time.monotonic())
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            number, output, started_at = running.pop(pid)
+            number, output, _ = running.pop(pid)
             output.seek(0)
             results[number] = {
                 "stdout": output.read().decode(),
                 "code": os.waitstatus_to_exitcode(status),
-                "seconds": time.monotonic() - started_at,
             }
             continue
         for pid, (_, _, started_at) in running.items():

@@ -14,8 +14,8 @@ class BrowserServer:
         self._port = 0
         self.start()
         self.key = self.background.create_key("write", "ci")
-        self._admin = {"X-API-KEY": self.background.create_key("admin", "reader")}
-        self.http = open_client(self.background.url, self.key, timeout=10)
+        self.admin = {"X-API-KEY": self.background.create_key("admin", "reader")}
+        self.http = open_client(self.background.url, self.key)
 
     def start(self):
         self.background = start_server(port=self._port, **self._settings)
@@ -37,8 +37,21 @@ class BrowserServer:
     def delete(self, item_id):
         self.http.delete(f"/api/v1/items/{item_id}").raise_for_status()
 
+    def share(self, **body):
+        """Return a new share of a group or an item."""
+        return self.http.post("/api/v1/shares", json=body, headers=self.admin).raise_for_status().json()
+
     def list_items(self):
         return [item["id"] for item in self.http.get("/api/v1/items").raise_for_status().json()["items"]]
+
+    def list_updates(self):
+        """Return the id and the time of the last update of each item."""
+        items = self.http.get("/api/v1/items?limit=10000").raise_for_status().json()["items"]
+        return sorted([item["id"], item["updated_at"]] for item in items)
+
+    def count_streams(self):
+        """Return the number of open event streams."""
+        return self.background.app.services.hub.stream_count
 
     def batch(self, ops):
         results = self.http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status().json()["results"]
@@ -46,13 +59,16 @@ class BrowserServer:
 
     def get_page(self, path):
         """Return the HTML of a page."""
-        return self.http.get(path, headers=self._admin).raise_for_status().text
+        return self.http.get(path, headers=self.admin).raise_for_status().text
+
+    def create_share(self, **scope):
+        """Return the relative URL of a new share of an item or a group."""
+        return self.share(**scope)["path"]
 
     def clear(self):
         """Delete all items and shares."""
-        for share in self.http.get("/api/v1/shares", headers=self._admin).raise_for_status().json()["shares"]:
-            self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self._admin).raise_for_status()
-        if ids := self.list_items():
-            ops = [{"op": "delete", "id": item_id} for item_id in ids]
-            self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self._admin).raise_for_status()
-            assert self.list_items() == []
+        for share in self.http.get("/api/v1/shares", headers=self.admin).raise_for_status().json()["shares"]:
+            self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self.admin).raise_for_status()
+        while ids := self.list_items():
+            ops = [{"op": "delete", "id": item_id} for item_id in ids[:500]]
+            self.http.post("/api/v1/items:batch", json={"ops": ops}, headers=self.admin).raise_for_status()

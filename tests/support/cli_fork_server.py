@@ -7,6 +7,8 @@ exit codes are written to another file.
 from __future__ import annotations
 
 import contextlib
+import gc
+import http.client
 import json
 import os
 import pwd
@@ -19,10 +21,18 @@ import progressbar_tracker.__main__
 import progressbar_tracker.cli
 
 with contextlib.suppress(ImportError):
+    # Jobs would import these for themselves.
+    import psycopg_pool  # noqa: F401
+    import trio  # noqa: F401
+
+    import progressbar_tracker._http.event_stream
+    import progressbar_tracker._http.transport
     import progressbar_tracker.server.run
+    import progressbar_tracker.server.stores.postgres
     import progressbar_tracker.server.stores.sqlite.backup
 
-JOB_TIMEOUT = 5.0
+JOB_TIMEOUT = 100.0
+"""Seconds until a job that neither ends nor is ready is killed, which the exit code shows."""
 
 
 def raise_unknown_user(user):
@@ -32,7 +42,7 @@ def raise_unknown_user(user):
 def exec_job(job):
     """Run the job in this process."""
     os.setsid()
-    signal.alarm(60)
+    signal.alarm(int(2 * JOB_TIMEOUT))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, where in enumerate((job["stdin"], job["stdout"], job["stderr"])):
         if where is not None:
@@ -52,23 +62,35 @@ def exec_job(job):
     progressbar_tracker.__main__.main()
 
 
+def is_ready(job):
+    """Whether a job has written ``until``, or its server at ``port`` answers."""
+    if job["port"] is None:
+        return job["until"] in "".join(Path(name).read_text("utf-8", "replace") for name in (job["out"], job["err"]))
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", job["port"], timeout=JOB_TIMEOUT)
+        with contextlib.closing(connection):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+    return False
+
+
 def wait_for_job(process, job):
-    """Return the exit code of a job; interrupt it when it has written ``until``, or after a timeout."""
-    until, end = job.get("until"), time.monotonic() + JOB_TIMEOUT
-    while until is not None:
-        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
-            break
-        written = "".join(Path(name).read_text("utf-8", "replace") for name in (job["out"], job["err"]))
-        if until in written or time.monotonic() > end:
+    """Return the exit code of a job; interrupt one that runs until then when it is ready."""
+    end = time.monotonic() + JOB_TIMEOUT
+    while os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if (job["until"] or job["port"]) and is_ready(job):
             os.kill(process, signal.SIGINT)
             break
-        time.sleep(0.02)
+        if time.monotonic() > end:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.005)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def run_jobs(path):
     """Run the jobs of a file one after the other. A forked job returns from here, too."""
     jobs = json.loads(Path(path).read_text("utf-8"))
+    gc.freeze()  # otherwise the collection at the exit of a job copies all pages of this process
     for job in jobs:
         for name in (job["out"], job["err"]):
             Path(name).touch()

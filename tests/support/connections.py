@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import select
 import socket
 import ssl
 import struct
-from typing import Self
+import threading
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # No test server uses TLS, and loading the system's certificates takes longer than most tests.
 TLS_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -39,10 +44,36 @@ def list_history(http: httpx.Client) -> list[dict[str, object]]:
     return runs
 
 
+FIRST_PORT, LAST_PORT, BLOCK_SIZE = 16_000, 32_000, 100
+BLOCK_STARTS: Final = range(FIRST_PORT, LAST_PORT, BLOCK_SIZE)
+"""Below the ports that the system chooses for connections and for port 0: a port stays free until a test binds it."""
+
+
+def _listen(port: int) -> socket.socket | None:
+    with contextlib.suppress(OSError):
+        return socket.create_server(("127.0.0.1", port))
+    return None
+
+
+def _reserve_ports() -> Iterator[int]:
+    """Yield the free ports of a block, in turn. No other process of tests uses the block while this one runs."""
+    locks = filter(None, map(_listen, BLOCK_STARTS))
+    with next(locks) as lock:  # the listening socket on the first port reserves the block
+        first = lock.getsockname()[1] + 1
+        for port in itertools.cycle(range(first, first + BLOCK_SIZE - 1)):
+            if (probe := _listen(port)) is not None:
+                probe.close()
+                yield port
+
+
+_free_ports = _reserve_ports()
+_free_ports_lock = threading.Lock()
+
+
 def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port on which nothing listens. It stays free for the next dozens of calls, also after a server on it."""
+    with _free_ports_lock:
+        return next(_free_ports)
 
 
 class RawConnection:
@@ -91,6 +122,23 @@ class RawConnection:
 
     def is_readable(self) -> bool:
         return bool(select.select([self.socket], [], [], 0)[0])
+
+    def read_response(self) -> bytes:
+        """Return the next response, which has a ``Content-Length``; its head and its body may come one by one."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._receive()
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        assert length is not None, head
+        while len(body) < int(length[1]):
+            body += self._receive()
+        return head + b"\r\n\r\n" + body
+
+    def _receive(self) -> bytes:
+        data = self.socket.recv(65536)
+        assert data, "the server closed the connection"
+        return data
 
     def read_all(self) -> bytes:
         """Return all bytes until the server closes the connection."""

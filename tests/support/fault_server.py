@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.connections import find_free_port
+
 WRITE_KEY = "pbt_w_faultkey_0123456789"
 
 
@@ -138,7 +140,7 @@ class FaultServer(ProtocolModel):
         self._condition = threading.Condition()
         self._release = threading.Event()
         self._open: set[socket.socket] = set()
-        self._port = 0
+        self._port = find_free_port()
         self.start()
         self.url = f"http://127.0.0.1:{self._port}"
 
@@ -149,15 +151,6 @@ class FaultServer(ProtocolModel):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
-
-            def setup(self) -> None:
-                outer.connections += 1
-                outer._open.add(self.request)
-                super().setup()
-
-            def finish(self) -> None:
-                outer._open.discard(self.request)
-                super().finish()
 
             def handle_one(self) -> None:
                 outer._serve(self)
@@ -170,21 +163,33 @@ class FaultServer(ProtocolModel):
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
+            is_stopped = False
+
+            # Noted by the thread that accepts, which ends before the open connections are closed: none is missed.
+            def process_request(self, request: Any, client_address: Any) -> None:
+                outer.connections += 1
+                outer._open.add(request)
+                super().process_request(request, client_address)
+
+            def shutdown_request(self, request: Any) -> None:
+                outer._open.discard(request)
+                super().shutdown_request(request)
 
             def handle_error(self, *args: object) -> None:
                 pass
 
         self._server = Server(("127.0.0.1", self._port), Handler)
-        self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse new connections and close all open ones. Idempotent."""
+        """Refuse new connections, close all open ones, and record no further request. Idempotent."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+        with self._condition:
+            self._server.is_stopped = True
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -193,7 +198,7 @@ class FaultServer(ProtocolModel):
         self._release.set()
         self.stop()
 
-    def wait_for(self, predicate: Any, timeout: float = 30.0) -> None:
+    def wait_for(self, predicate: Any, timeout: float = 60.0) -> None:
         """Wait until ``predicate()`` is true; it is evaluated after each request.
 
         Raises:
@@ -213,6 +218,9 @@ class FaultServer(ProtocolModel):
         document = json.loads(raw) if raw else None
         headers = {name.lower(): text for name, text in handler.headers.items()}
         with self._condition:
+            if handler.server.is_stopped:  # type: ignore[attr-defined]
+                handler.close_connection = True
+                return
             self.requests.append(RecordedRequest(handler.command, handler.path, headers, document))
             fault = self.script.popleft() if self.script else self.default_fault
             if fault is None or fault.kind in ("late", "lost", "half", "silent"):

@@ -1,7 +1,7 @@
 """Isolation of the tests from the user's home, configuration and data, and from a server on the default port.
 
-This process and its children get a temporary home. An audit hook records each access to the user's folders or to the
-default port, and the test fails.
+This process and its children get a temporary home. In a run without coverage, an audit hook records each access to the
+user's folders or to the default port, and the test fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _guarded_folders: tuple[str, ...] = ()
 
 
 def isolate_process() -> None:
-    """Give this process a temporary home, and install the audit hook. Call it once, at the start."""
+    """Give this process a temporary home. Call it once, at the start."""
     global _guarded_folders
     if GUARDED_VARIABLE not in os.environ:
         name = "progressbar-tracker"
@@ -43,7 +43,18 @@ def isolate_process() -> None:
     owner = os.getpid()
     atexit.register(lambda: os.getpid() == owner and shutil.rmtree(home, ignore_errors=True))
     os.environ["HOME"] = home
+
+
+def watch_accesses(*, coverage: bool) -> bool:
+    """Install the audit hook, and return whether it could be installed.
+
+    Before Python 3.12, threads that start together fail with "Cannot install a trace function while another trace
+    function is being installed" if there are a tracer and a hook: the hook lets another thread run within the install.
+    """
+    if coverage and sys.version_info < (3, 12):
+        return False
     sys.addaudithook(_audit_hook)
+    return True
 
 
 def _audit_hook(event: str, arguments: tuple[object, ...]) -> None:

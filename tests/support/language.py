@@ -54,7 +54,7 @@ STANDARD_CONSTANTS: Final = frozenset({
 """Module constants of one word that are terms of the field, or members of an enumeration."""
 
 _WORD_PATTERN: Final = re.compile(r"[A-Za-z][\w'-]*")
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\"(])")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z`\"(@])")
 _CODE_PATTERN: Final = re.compile(r"```.*?```|``[^`]*``|`[^`]*`|:\w+:`[^`]*`|https?://\S+|<[^>]+>|\{[^}]*\}", re.DOTALL)
 _ENTRY_PATTERN: Final = re.compile(r"(?m)^\s*[\w*, .]+(?: \([^)]*\))?:(?=\s)")
 
@@ -221,7 +221,7 @@ def expand_paths(paths: Iterable[Path]) -> list[Path]:
         found
         for path in paths
         for found in ([path] if path.is_file() else sorted(path.rglob("*")))
-        if found.suffix in kinds and "__pycache__" not in found.parts
+        if found.suffix in kinds and not {"__pycache__", "node_modules"}.intersection(found.parts)
     ]
 
 

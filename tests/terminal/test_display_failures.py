@@ -10,8 +10,6 @@ from itertools import product
 
 import pytest
 
-EXTRA_SECONDS = 15.0  # seconds over the bare program, for a busy machine; a hang is killed after 40
-
 PROGRAM_NAMES = ("loop", "block", "error", "nested", "share", "threads", "leave", "die", "atexit_hook", "logged")
 ERRNO_NAMES = ("EPIPE", "ENOSPC", "EAGAIN", "EIO", "EINTR", "EBADF", "EFBIG", "EINVAL")
 ODD_ERRORS = ("ValueError", "KeyboardInterrupt", "SystemExit", "MemoryError", "RecursionError", "GeneratorExit", "Odd")
@@ -40,7 +38,7 @@ def find_differences(tmp_path, cases):
     path.write_text(json.dumps(every), "utf-8")
     program = subprocess.run(
         [sys.executable, "-m", "tests.support.broken_stderr", path],
-        capture_output=True, text=True, timeout=110, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=220, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert program.returncode == 0, program.stderr
@@ -49,8 +47,7 @@ def find_differences(tmp_path, cases):
     differences = []
     for case, result in zip(cases, results, strict=False):
         expected = bare_results[_bare_case(case)]
-        are_equal = all(result[key] == expected[key] for key in ("stdout", "code"))
-        if not are_equal or result["seconds"] > expected["seconds"] + EXTRA_SECONDS:
+        if result != expected:  # the code of a case that hangs is that of its kill
             differences.append((case, result, expected))
     return differences
 

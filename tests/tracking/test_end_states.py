@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+import progressbar_tracker
 from progressbar_tracker import ProgressBar
 from tests.support.clock import ManualClock
 from tests.support.programs import PROGRAM_PRELUDE
@@ -265,9 +266,9 @@ def format_cell(status, completed, error):
     return f"{status}, {completed}" + (f", `{error}`" if error else "")
 
 
-def test_the_readme_has_this_table():
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    rows = re.findall(r"^\| (.*?) \| (.*) \|$", readme, re.MULTILINE)
+def test_the_handbook_has_this_table():
+    page = (Path(progressbar_tracker.__file__).parent / "handbook/explanation/endings.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.*?) \| (.*) \|$", page, re.MULTILINE)
     documented = {case: ends for cases, ends in rows for case in cases.split(", ")}
     for case, ends in EXPECTED_ENDS.items():
         assert documented[case] == " | ".join(format_cell(*ends[form]) for form in LOOP_CODE)

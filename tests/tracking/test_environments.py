@@ -32,7 +32,7 @@ def test_bars_of_parallel_tasks_have_separate_parents(faults, pb):
         await asyncio.gather(job("a", barrier), job("b", barrier))
 
     asyncio.run(main())
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
@@ -42,16 +42,16 @@ def test_bars_of_parallel_threads_have_separate_parents(faults, pb):
 
     def job(name):
         for _ in pb.track([1], id=f"outer-{name}", keep=True):
-            barrier.wait(10)
+            barrier.wait(60)
             for _ in pb.track([1], id=f"inner-{name}", keep=True):
-                barrier.wait(10)
+                barrier.wait(60)
 
     threads = [threading.Thread(target=job, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     parents = {item_id: item.get("parent") for item_id, item in faults.items.items()}
     assert parents == {"outer-a": None, "outer-b": None, "inner-a": "outer-a", "inner-b": "outer-b"}
 
@@ -84,7 +84,7 @@ def test_bar_after_its_event_loop_was_closed_still_counts(faults, pb):
     bar = asyncio.run(main())
     bar.advance(2)
     bar.close()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert faults.items["job"]["completed"] == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -12,11 +13,7 @@ from tests.support.programs import LONG_TIMEOUT_PRELUDE, MAX_EXIT_SECONDS, PROGR
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
-# Python 3.12 warns of a fork while threads run. Warnings are errors in these programs, so this one is ignored.
 FORK_PRELUDE = """
-import warnings
-warnings.filterwarnings("ignore", "This process", DeprecationWarning)
-
 def child(work, seconds=60):
     pid = os.fork()
     if pid == 0:
@@ -62,6 +59,7 @@ LOCK_CODE = {
 @pytest.mark.parametrize("lock", LOCK_CODE)
 def test_forked_child_gets_no_held_lock_of_its_parent(faults, tmp_path, lock):
     code = (
+        "import warnings; warnings.filterwarnings('ignore', 'This process')\n"  # the program has a thread of its own
         "loaded()\n" + LOCK_CODE[lock] + "\n"
         "is_locked, is_forked = threading.Event(), threading.Event()\n"
         "def hold():\n"
@@ -73,6 +71,46 @@ def test_forked_child_gets_no_held_lock_of_its_parent(faults, tmp_path, lock):
     )
     run_forking_program(faults, tmp_path, code)
     assert faults.items["child"]["completed"] == faults.items["parent"]["completed"] == 2
+
+
+WARNING_PRELUDE = """
+import warnings
+loaded()
+def list_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        wait(child(lambda: None))
+    return [warning.category.__name__ for warning in caught]
+"""
+warns_of_threads = pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 never warns of a fork")
+
+
+@warns_of_threads
+def test_fork_beside_background_threads_does_not_warn(faults, tmp_path):
+    code = WARNING_PRELUDE + "print(list_warnings(), threading.active_count())"
+    assert run_forking_program(faults, tmp_path, code) == "[] 2\n"
+
+
+@warns_of_threads
+def test_fork_beside_a_thread_of_the_program_warns(faults, tmp_path):
+    code = WARNING_PRELUDE + (
+        "warnings.simplefilter('always')\n"
+        "wait(child(lambda: None))\n"  # hides the warning of this fork only
+        "is_ended = threading.Event(); thread = threading.Thread(target=is_ended.wait); thread.start()\n"
+        "print(list_warnings())\n"
+        "is_ended.set(); thread.join()\n"
+    )
+    assert run_forking_program(faults, tmp_path, code) == "['DeprecationWarning']\n"
+
+
+@warns_of_threads
+def test_child_has_the_warning_filters_of_the_program(faults, tmp_path):
+    code = WARNING_PRELUDE + (
+        "filters = list(warnings.filters)\n"
+        "def work(): assert warnings.filters == filters, warnings.filters\n"
+        "wait(child(work))\n"
+    )
+    run_forking_program(faults, tmp_path, code)
 
 
 def test_fork_during_a_request_keeps_the_parents_connection(faults, tmp_path):

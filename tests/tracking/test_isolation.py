@@ -38,7 +38,7 @@ def hanging_dns(monkeypatch):
     def getaddrinfo(host, *args, **kwargs):
         if host == "server.example":
             assert threading.current_thread().name == "progressbar-sender"
-            test_ended.wait(30)
+            test_ended.wait(60)
             raise socket.gaierror("no answer")
         return original(host, *args, **kwargs)
 
@@ -92,7 +92,7 @@ def test_bar_does_no_io_in_the_programs_thread(pb, monkeypatch):
         bar.advance()
         bar.description = "half"
     assert calls == []
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
 
 
 class UnprintableValue:
@@ -124,7 +124,7 @@ def test_value_that_json_lacks_is_sent_as_a_valid_one(faults, pb, field, value):
     with pb.track(total=3, id="job", keep=True) as bar:
         setattr(bar, field, value)
         bar.advance(2)
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 2)
 
 
@@ -143,7 +143,7 @@ def test_killed_senders_thread_continues_with_its_runs(faults, pb, monkeypatch):
         kill_thread(pb.sender._worker.thread)
         bar.advance(7)
         faults.wait_for(lambda: faults.items["job"]["completed"] == 7)
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, MemoryError, RecursionError, SystemExit, GeneratorExit])
@@ -188,7 +188,7 @@ def test_thread_whose_log_handler_raises_continues(monkeypatch):
     try:
         worker = Worker("test", step, lambda: True)
         assert worker.start()
-        assert recovered.wait(20)
+        assert recovered.wait(60)
         worker.stop(5)
     finally:
         logger.removeHandler(handler)
@@ -201,7 +201,7 @@ def test_thread_stopped_after_its_last_step_ends_at_once(monkeypatch):
     worker = Worker("test", stepped.set, lambda: False)
     assert worker.start()
     thread = worker.thread
-    assert stepped.wait(10)
+    assert stepped.wait(60)
     worker.stop(20)
     assert not thread.is_alive()
 
@@ -279,7 +279,7 @@ def test_part_waits_for_a_sender_that_still_imports(monkeypatch):
         return accept_all(ops)
 
     def connect():
-        assert timed_out.wait(5)  # a busy machine may import for longer than EXIT_TIMEOUT
+        assert timed_out.wait(60)  # a busy machine may import for longer than EXIT_TIMEOUT
         return FakeDelivery(respond)
 
     sender = Sender(connect)
@@ -328,7 +328,7 @@ def test_batch_response_outside_the_protocol_is_a_failure(faults, pb, caplog, re
         bar.advance(7)
     assert pb.sender.flush(0.4) is False
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "not this protocol" in caplog.text
+    assert "not from a progress server" in caplog.text
 
 
 def test_busy_1_0_0_server_gets_no_further_request():
@@ -347,7 +347,7 @@ def test_busy_1_0_0_server_gets_no_further_request():
 def test_normal_operation_logs_nothing_above_debug(faults, pb, caplog):
     caplog.set_level(logging.INFO, "progressbar_tracker")
     run_loop(pb, keep=True)
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert caplog.records == []
 
 

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from progressbar_tracker._tracking.mirror import Mirror, Reading
-from progressbar_tracker._tracking.run import RunOptions
+from progressbar_tracker._tracking.run_options import RunOptions
 
 
 def test_late_reading_does_not_replace_the_last_count():
@@ -17,7 +17,7 @@ def test_late_reading_does_not_replace_the_last_count():
     def read():
         if threading.current_thread() is late_thread:
             is_reading.set()
-            assert run_ended.wait(20)
+            assert run_ended.wait(60)
             return Reading(4, 5, None, "nearly", unit="it")
         return Reading(5, 5, None, "all", unit="it")
 
@@ -25,7 +25,7 @@ def test_late_reading_does_not_replace_the_last_count():
     run.read = read
     run.start(sys._getframe(), in_block=False)
     late_thread.start()
-    assert is_reading.wait(20)
+    assert is_reading.wait(60)
     run.end("succeeded")
     run_ended.set()
     late_thread.join()

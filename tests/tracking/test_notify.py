@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import track
 from progressbar_tracker._http.legacy import LegacyState
+from progressbar_tracker._phrases import UTC_CLOCK
 from progressbar_tracker._tracking.deadline import make_deadline, parse_deadline
 from progressbar_tracker.cli.pipe import pipe
 from progressbar_tracker.cli.table import format_item_row
@@ -138,6 +139,6 @@ def test_legacy_item_has_neither_notify_nor_deadline() -> None:
 
 def test_late_item_is_marked_in_the_list() -> None:
     item = {"id": "a", "title": "t", "value": 0.5, "status": "running", "late": True}
-    assert format_item_row(item)[0] == "> running, late"
-    assert format_item_row({**item, "late": False})[0] == "> running"
-    assert format_item_row({**item, "stalled": True})[0] == "? stalled, late"
+    assert format_item_row(item, 0.0, UTC_CLOCK)[0] == "> running, late"
+    assert format_item_row({**item, "late": False}, 0.0, UTC_CLOCK)[0] == "> running"
+    assert format_item_row({**item, "stalled": True}, 0.0, UTC_CLOCK)[0] == "? stalled, late"

@@ -94,7 +94,7 @@ def test_parts_are_added_to_the_bars_own_count(pb):
             part.advance(3)
         for _ in bar.share().track(range(4)):
             pass
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert pb.get("job")["completed"] == 9
 
 
@@ -134,7 +134,7 @@ def test_handle_without_a_key_for_its_server_warns(caplog):
 def test_part_of_an_ended_bar_is_ignored(pb):
     with pb.track(total=10, id="job", keep=True) as bar:
         share = bar.share()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     with share.track() as part:
         part.advance(3)
     item = pb.get("job")

@@ -89,6 +89,6 @@ def test_recording_does_not_affect_an_explicit_client(faults):
     with ProgressBar(faults.url, "key", auto_detect=False) as pb:
         with recording() as recorded:
             list(pb.track([1], id="job", keep=True))
-        assert pb.sender.flush(20)
+        assert pb.sender.flush(60)
     assert "job" in faults.items
     assert len(recorded) == 0

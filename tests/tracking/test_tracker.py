@@ -24,7 +24,7 @@ def wait_for_status(faults, status, item_id="job"):
 def test_item_exists_while_the_loop_runs(faults, pb):
     for number in pb.track(range(10), id="job", title="A job"):
         if number == 4:
-            assert pb.sender.flush(20)
+            assert pb.sender.flush(60)
             item = faults.items["job"]
     assert (item["title"], item["completed"], item["total"], item["status"]) == ("A job", 4, 10, "running")
 
@@ -32,7 +32,7 @@ def test_item_exists_while_the_loop_runs(faults, pb):
 def test_exhausted_loop_has_succeeded_and_leaves_the_list(faults, pb):
     for number in pb.track(range(10), id="job"):
         if number == 0:
-            pb.sender.flush(20)
+            pb.sender.flush(60)
     run = wait_for_end(faults)
     assert (run["status"], run["completed"]) == ("succeeded", 10)
     assert faults.items == {}
@@ -46,7 +46,7 @@ def test_keep_leaves_a_finished_item_listed(faults, pb):
 
 def test_loop_left_early_is_stopped_with_its_count(faults, pb):
     for number in pb.track(range(10), id="job"):
-        pb.sender.flush(20)
+        pb.sender.flush(60)
         if number == 3:
             break
     run = wait_for_end(faults)
@@ -119,7 +119,7 @@ def test_many_steps_are_sent_exactly_in_few_requests(faults, pb):
     with pb.track(total=20_000, id="job", keep=True) as bar:
         for _ in range(20_000):
             bar.advance()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert faults.items["job"]["completed"] == 20_000
     assert len(faults.requests) <= 3
 
@@ -206,7 +206,7 @@ def test_invalid_text_is_cleaned_and_sent(faults, pb):
     faults.wait_for(lambda: faults.items)
     (item,) = faults.items.values()
     assert len(item["id"]) == 200
-    assert item["title"] == "a [31mb\ufffd"
+    assert item["title"] == "ab\ufffd"
     assert len(item["description"]) == 2000
     with pb.track(total=1, id="odd", keep=True) as bar:
         bar.description = Unprintable()
@@ -280,10 +280,10 @@ def test_legacy_server_gets_counts_in_the_description(old_server):
         with pytest.raises(ValueError, match="bad row"):
             with pb.track(total=10, id="job") as bar:
                 bar.advance(4)
-                pb.sender.flush(20)
+                pb.sender.flush(60)
                 running = dict(old_server.items["job"])
                 raise ValueError("bad row")
-        pb.sender.flush(20)
+        pb.sender.flush(60)
     assert (running["description"], running["value"]) == ("4/10 it", 0.4)
     assert old_server.items["job"]["description"] == "failed: ValueError: bad row"
 
@@ -326,7 +326,7 @@ def test_invalid_setting_is_logged_with_its_source(monkeypatch, caplog):
         pass
     flush(20)
     (record,) = caplog.records
-    assert "PROGRESSBAR_URL: " in record.message
+    assert "PROGRESSBAR_URL must be a URL" in record.message
     assert "server:8989" in record.message
 
 
@@ -341,7 +341,7 @@ def test_on_error_gets_each_failure_and_may_raise(faults, pb):
     faults.script.append(make_response(503))
     with pb.track(total=1, id="job", keep=True) as bar:
         bar.advance()
-    assert pb.sender.flush(20)
+    assert pb.sender.flush(60)
     assert [type(error).__name__ for error in errors] == ["ServerError"]
     assert faults.items["job"]["status"] == "succeeded"
 
@@ -351,7 +351,7 @@ def test_refused_key_is_one_warning_without_the_key(faults, pb, caplog):
     for number in range(3):
         for _ in pb.track([1], id=f"job{number}", keep=True):
             pass
-        pb.sender.flush(20)
+        pb.sender.flush(60)
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
     assert "(given in code)" in warnings[0].message

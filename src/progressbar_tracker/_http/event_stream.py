@@ -127,7 +127,7 @@ class EventStream:
             event = json.loads(data)
             items, gone, ended = event["items"], event.get("gone", []), event.get("ended", [])
             are_lists = all(isinstance(part, list) for part in (items, gone, ended))
-            if are_lists and all(isinstance(item, dict) for item in (*items, *ended)):
+            if are_lists and all(isinstance(item["id"], str) for item in (*items, *ended)):
                 return Change(
                     snapshot, cast("list[Item]", items), gone, cast("list[Item]", ended), int(event.get("rev", 0))
                 )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from progressbar_tracker._errors import ItemNotFoundError, PermissionError, ResponseError
-from progressbar_tracker._models import Item, KeyInfo, Op, OpResult, check_id, format_value
+from progressbar_tracker._errors import FOREIGN_REPLY_CODE, ItemNotFoundError, PermissionError, ResponseError
+from progressbar_tracker._models import Item, ItemWrite, KeyInfo, Op, OpResult, check_id, format_value
 from progressbar_tracker._text import clean_detail
 
 from .legacy import LegacyState, build_legacy_item
@@ -27,7 +28,10 @@ from .messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+MAX_HISTORY_PAGE: Final = 1000  # runs of one page
+MAX_SCHEDULE_PAGE: Final = 1000  # schedules of one page
 
 T = TypeVar("T")
 
@@ -65,6 +69,99 @@ def _require_mapping(document: object, reply: Reply, request: Request) -> dict[s
     return document
 
 
+def request_run(item_id: str, run_id: str) -> Exchange[dict[str, object] | None]:
+    """Return the newest run of the history with an id and a run id; ``None`` if there is none."""
+    check_id(item_id, "item_id")
+    check_id(run_id, "run_id")
+    request = Request("GET", f"api/v1/history?limit=1&id={quote_id(item_id)}&run_id={quote_id(run_id)}")
+    reply = yield request
+    runs = _require_mapping(parse_json(reply, request), reply, request).get("items")
+    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
+        raise unexpected_reply_error(reply, request)
+    # A server of an earlier version ignores the run id.
+    return next((run for run in runs if run.get("run_id") == run_id), None)
+
+
+def request_last_run(item_id: str) -> Exchange[dict[str, object] | None]:
+    """Return the latest run of an id that the history has; ``None`` if there is none."""
+    check_id(item_id, "item_id")
+    runs, _ = yield from request_history({"id": item_id}, 1)
+    return next((run for run in runs if run.get("id") == item_id), None)
+
+
+def request_history(criteria: Mapping[str, str], limit: int) -> Exchange[tuple[list[dict[str, object]], bool]]:
+    """Return runs of the history, newest first, and whether there are others.
+
+    Args:
+        criteria: Names to values of the query, such as ``id``, ``group``, ``status``, ``since``, ``until`` and ``q``.
+        limit: The maximum number of runs; more than a page are requested page by page.
+    """
+    runs, after = list[dict[str, object]](), ""
+    while True:
+        query = {
+            **criteria,
+            "limit": str(min(limit - len(runs), MAX_HISTORY_PAGE)),
+            **({"after": after} if after else {}),
+        }
+        request = Request("GET", f"api/v1/history?{urlencode(query)}", limit=MAX_LIST_BYTES)
+        reply = yield request
+        page = _require_mapping(parse_json(reply, request), reply, request).get("items")
+        if not isinstance(page, list) or not all(isinstance(run, dict) for run in page):
+            raise unexpected_reply_error(reply, request)
+        runs += page
+        link = urlsplit(reply.headers.get("link", "").partition(">")[0].removeprefix("<"))
+        after = next((value for name, value in parse_qsl(link.query) if name == "after"), "")
+        if not after or not page or len(runs) >= limit:
+            return runs[:limit], bool(after)
+
+
+def request_shares() -> Exchange[list[dict[str, object]]]:
+    """List the shares of a server, without their links."""
+    request = Request("GET", "api/v1/shares", limit=MAX_LIST_BYTES)
+    reply = yield request
+    shares = _require_mapping(parse_json(reply, request), reply, request).get("shares")
+    if not isinstance(shares, list) or not all(isinstance(share, dict) for share in shares):
+        raise unexpected_reply_error(reply, request)
+    return shares
+
+
+def request_new_share(item: str | None, group: str | None, expires_at: str | None) -> Exchange[dict[str, object]]:
+    """Create a share of an item or a group; the result has its ``token``, ``path`` and ``badge``."""
+    fields = {"item": item, "group": group, "expires_at": expires_at}
+    body = encode_json({name: value for name, value in fields.items() if value is not None})
+    request = Request("POST", "api/v1/shares", body)
+    reply = yield request
+    return _require_mapping(parse_json(reply, request), reply, request)
+
+
+def request_share_revocation(share_id: str) -> Exchange[object]:
+    """Revoke a share."""
+    return (yield from request_json(Request("DELETE", f"api/v1/shares/{quote_id(share_id)}")))
+
+
+def request_statistics(item_id: str) -> Exchange[dict[str, object]]:
+    """Return the statistics of the runs of an id; empty from a server of an earlier version."""
+    request = Request("GET", f"api/v1/history:statistics?id={quote_id(item_id)}")
+    reply = yield request
+    if reply.status in (404, 405):
+        return {}
+    return _require_mapping(parse_json(reply, request), reply, request)
+
+
+def request_tail(item_id: str, run_id: str) -> Exchange[str]:
+    """Return the last lines of the output of a run; empty if there is none, or the key may not read it."""
+    check_id(item_id, "item_id")
+    info = yield from request_key_info()
+    if "read_tail" not in info.permissions:
+        return ""
+    request = Request("GET", f"api/v1/tails/{quote_id(item_id)}?run_id={quote_id(run_id)}")
+    reply = yield request
+    if reply.status in (403, 404, 405):
+        return ""
+    tail = _require_mapping(parse_json(reply, request), reply, request).get("tail")
+    return tail if isinstance(tail, str) else ""
+
+
 def request_keys() -> Exchange[list[dict[str, object]]]:
     """List the keys of a server, without their secrets."""
     request = Request("GET", "api/v1/keys", limit=MAX_LIST_BYTES)
@@ -75,9 +172,17 @@ def request_keys() -> Exchange[list[dict[str, object]]]:
     return keys
 
 
-def request_new_key(kind: str, name: str, expires_at: str | None) -> Exchange[dict[str, object]]:
+def request_new_key(
+    kind: str,
+    name: str,
+    expires_at: str | None = None,
+    cell: str | None = None,
+    *,
+    reads_tails: bool = False,
+) -> Exchange[dict[str, object]]:
     """Create a key; the result has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
-    body = {"type": kind, "name": name, **({} if expires_at is None else {"expires_at": expires_at})}
+    fields = {"type": kind, "name": name, "expires_at": expires_at, "cell": cell, "read_tail": reads_tails or None}
+    body = {field: value for field, value in fields.items() if value is not None}
     request = Request("POST", "api/v1/keys", encode_json(body))
     reply = yield request
     return _require_mapping(parse_json(reply, request), reply, request)
@@ -156,7 +261,12 @@ def _request_single(item_id: str, request: Request) -> Exchange[OpResult]:
     if 200 <= reply.status < 300:
         return {"id": item_id, "status": reply.status}
     error = error_from_reply(reply, request)
-    if reply.status == 401 or 300 <= reply.status < 400 or _is_transient(reply.status):
+    if (
+        error.code == FOREIGN_REPLY_CODE
+        or reply.status == 401
+        or 300 <= reply.status < 400
+        or _is_transient(reply.status)
+    ):
         raise error
     return {"id": item_id, "status": reply.status, "problem": {"detail": error.detail or str(error)}}
 
@@ -229,6 +339,23 @@ class ServerProtocol:
         body = encode_json(build_legacy_item(item_id, title, description, value, weight))
         yield from self._require_permission("update items", "update_own", "update_all")
         yield from request_json(Request("PUT", "progress", body))
+
+    def patch(self, item_id: str, fields: ItemWrite) -> Exchange[Item]:
+        """Change some fields of an item and return the item. Servers of part 1 have no such request."""
+        check_id(item_id, "item_id")
+        request = Request("PATCH", f"api/v1/items/{quote_id(item_id)}", encode_json(fields))
+        yield from self._require_permission("update items", "update_own", "update_all")
+        reply = yield request
+        return cast("Item", _require_mapping(parse_json(reply, request), reply, request))
+
+    def request_stop(self, item_id: str, run_id: str | None) -> Exchange[Item]:
+        """Request the end of the current run, or of ``run_id`` if that is the current one, and return the item."""
+        check_id(item_id, "item_id")
+        body = encode_json({} if run_id is None else {"run_id": check_id(run_id, "run_id")})
+        request = Request("POST", f"api/v1/items/{quote_id(item_id)}:stop", body)
+        yield from self._require_permission("stop items", "update_own", "update_all")
+        reply = yield request
+        return cast("Item", _require_mapping(parse_json(reply, request), reply, request))
 
     def delete(self, item_id: str) -> Exchange[bool]:
         """Delete an item; return false if it did not exist."""
@@ -308,7 +435,11 @@ class ServerProtocol:
         if state is None or op["op"] == "put":
             state = LegacyState(op, now, op.get("completed") or 0)
         else:
-            state = state._replace(op=cast("Op", {**state.op, **op}))
+            merged = cast("Op", {**state.op, **op})
+            completed = merged.get("completed")
+            is_first_count = state.op.get("completed") is None and completed is not None
+            # The speed is measured from the first count on.
+            state = LegacyState(merged, now, completed or 0) if is_first_count else state._replace(op=merged)
         try:
             body = encode_json(state.to_item(now))
         except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
@@ -340,3 +471,36 @@ class ServerProtocol:
                 status_code=403,
                 code="forbidden",
             )
+
+
+def request_schedule(item_id: str, fields: Mapping[str, object]) -> Exchange[dict[str, object]]:
+    """Set the schedule of an id, and return it."""
+    check_id(item_id, "item_id")
+    request = Request("PUT", f"api/v1/schedules/{quote_id(item_id)}", encode_json(dict(fields)))
+    reply = yield request
+    return _require_mapping(parse_json(reply, request), reply, request)
+
+
+def request_schedule_deletion(item_id: str) -> Exchange[object]:
+    """Delete the schedule of an id."""
+    check_id(item_id, "item_id")
+    return (yield from request_json(Request("DELETE", f"api/v1/schedules/{quote_id(item_id)}")))
+
+
+def request_schedules() -> Exchange[list[dict[str, object]]]:
+    """List all schedules of a server, page by page."""
+    found: list[dict[str, object]] = []
+    after = ""
+    while True:
+        path = f"api/v1/schedules?limit={MAX_SCHEDULE_PAGE}" + (f"&after={quote_id(after)}" if after else "")
+        request = Request("GET", path, limit=MAX_LIST_BYTES)
+        reply = yield request
+        page = _require_mapping(parse_json(reply, request), reply, request).get("schedules")
+        if not isinstance(page, list) or not all(isinstance(row, dict) and row.get("id") for row in page):
+            raise unexpected_reply_error(reply, request)
+        found += page
+        if len(page) < MAX_SCHEDULE_PAGE:
+            return found
+        if str(page[-1]["id"]) <= after:
+            raise unexpected_reply_error(reply, request)
+        after = str(page[-1]["id"])

@@ -70,6 +70,8 @@ class LegacyState(NamedTuple):
         }
 
     def _describe_counts(self, completed: Number, total: Number | None, now: float | None) -> str:
+        if self.op.get("completed") is None:
+            return ""
         unit = self.op.get("unit") or "it"
         of_total = "" if total is None or total <= 0 else f"/{format_amount(total, unit)}"
         parts = [f"{format_amount(completed, unit)}{of_total} {unit}"]

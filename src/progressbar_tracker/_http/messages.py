@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 from progressbar_tracker._errors import (
+    FOREIGN_REPLY_CODE,
     ConfigError,
     ConflictError,
     ItemExistsError,
@@ -20,6 +21,8 @@ from progressbar_tracker._errors import (
 )
 from progressbar_tracker._models import format_value, has_control
 from progressbar_tracker._text import clean_detail
+
+from .foreign_replies import describe_foreign_document, describe_foreign_reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,13 +141,15 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
         text = clean_detail(reply.body[:300].decode("utf-8", "replace")).strip()
         detail = "" if text.startswith("<") else text
     status = reply.status
+    path = request.path.partition("?")[0]
+    foreign = describe_foreign_reply(reply, request)
     kind: type[ResponseError]
     if status in (401, 403):
         kind, reason = PermissionError, "the key is unknown, revoked or expired" if status == 401 else "not allowed"
     elif status == 404:
         kind, reason = ItemNotFoundError, "not found"
     elif status == 409:
-        creating = request.method == "POST" and code not in ("run-superseded", "run-ended")
+        creating = request.method == "POST" and code not in ("run-superseded", "run-ended", "not-stoppable")
         kind, reason = (ItemExistsError if creating else ConflictError), "conflict"
     elif status in (400, 413, 422):
         kind, reason = ValidationError, "not accepted"
@@ -152,17 +157,18 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
         kind, reason = RateLimitedError, "too much"
     elif status >= 500:
         kind, reason = ServerError, "the server failed"
-    elif 300 <= status < 400:
-        kind, reason, code = ResponseError, "redirected: is the URL right?", "unexpected-answer"
     else:
         kind, reason = ResponseError, "refused"
-    path = request.path.partition("?")[0]
     request_id = reply.headers.get("x-request-id", "")
     if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
         request_id = ""
     # The server's log has details of a 5xx under this id.
     where = f", request {request_id}" if request_id and status >= 500 else ""
     message = f"{detail or reason} ({status} on {request.method} /{path}{where})"
+    if foreign is not None:
+        message, code, detail, field = foreign, FOREIGN_REPLY_CODE, "", ""
+        if issubclass(kind, ItemNotFoundError | ItemExistsError | ConflictError):
+            kind = ResponseError  # it says nothing about items
     if field and field not in detail:
         message = f"{field}: {message}"
     return kind(
@@ -177,13 +183,7 @@ def error_from_reply(reply: Reply, request: Request) -> ResponseError:
 
 def unexpected_reply_error(reply: Reply, request: Request) -> ResponseError:
     """Return the error for a 2xx reply of another protocol, such as a proxy's page."""
-    kind = clean_detail(reply.headers.get("content-type", "no content type"))[:100]
-    message = f"{request.method} /{request.path.partition('?')[0]} returned {reply.status} with {kind}, which is "
-    return ResponseError(
-        message + "not this protocol: is the URL that of a progress server?",
-        status_code=reply.status,
-        code="unexpected-answer",
-    )
+    return ResponseError(describe_foreign_document(reply, request), status_code=reply.status, code=FOREIGN_REPLY_CODE)
 
 
 def parse_json(reply: Reply, request: Request) -> object:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -54,6 +55,7 @@ CONNECT_TIMEOUT: Final = 3.0  # seconds; a working server accepts sooner
 MAX_CONNECTIONS: Final = 100  # of one client; further threads wait for a free one
 CERTIFICATE_VARIABLES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 RESOURCE_ERRNOS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # not caused by a setting
+QUOTED_HEADERS: Final = ("location", "content-type")  # of a reply, that an error quotes
 
 
 def check_timeout(timeout: object) -> float:
@@ -216,7 +218,16 @@ class _ReplyReader:
 
     def build_reply(self) -> Reply:
         headers = {name.lower(): text for name, text in self._response.headers.items()}
-        return Reply(self._response.status_code, headers, b"".join(self._chunks))
+        body = b"".join(self._chunks)
+        key = self._response.request.headers.get("X-API-KEY")
+        if key:
+            # Another program may repeat the key in what an error quotes. Host names are quoted in lower case.
+            for name in QUOTED_HEADERS:
+                if name in headers:
+                    headers[name] = re.sub(re.escape(key), "<key>", headers[name], flags=re.IGNORECASE)
+            if not 200 <= self._response.status_code < 300:
+                body = re.sub(re.escape(key.encode()), b"<key>", body, flags=re.IGNORECASE)
+        return Reply(self._response.status_code, headers, body)
 
 
 class HttpTransport(_BaseTransport):

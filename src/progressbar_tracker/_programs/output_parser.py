@@ -1,62 +1,51 @@
-r"""Parses progress from the output of a program: percentages, ``45/120``, curl's table, ffmpeg's times.
+r"""Parses the progress that one stream of a program shows: bytes in, readings out.
 
-Pure: bytes in, readings out. The bytes arrive in chunks of any size. A line may be overwritten (``\r``), coloured or
-incomplete.
-
-``Parser`` returns the progress that one stream shows. ``ProgressFilter`` decides whether the bar follows: it moves
-forwards, and backwards only for a new phase, after the last phase was complete or after repeated lower readings.
+Pure. Three tools need more than a frame to be understood: ffmpeg prints its total once, rsync has percentages of single
+files and of the job in the same form, and image layers are downloaded at the same time.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .output_general import read_frame
+from .output_lines import Frame, FrameReader
+from .output_readings import Reading, make_reading, parse_clock, parse_size
 
-    from progressbar_tracker._models import Number
+MAX_LAYERS: Final = 1000
 
-MAX_LINE_BYTES: Final = 4096  # parsed at the end of a line
-MAX_LINES_PER_CHUNK: Final = 16  # parsed; output of megabytes is not progress
-PHASE_END_FRACTION: Final = 0.99  # a lower reading after it starts a new phase; many tools stop just before 100 %
-REGRESSION_CONFIRMATIONS: Final = 5  # consecutive lower readings before one is accepted
-
-# Cursor movements count as line ends. Colours and other escape sequences are removed.
-_CURSOR_MOVES = re.compile(rb"\x1b\[[0-9;]*[ABEFGHJdf]|\x1b[DEM]")
-_ESCAPE_SEQUENCES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~]|\[?[0-?]*$)")
-_CONTROL_BYTES = bytes([*range(9), *range(14, 32)])
-_LINE_ENDS = re.compile(rb"[\r\n]+")
-
-_TRACEBACK_FRAME = re.compile(r"\+-[+-]*|\|")
-
-_NUMBER_PATTERN = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
-_PERCENT_PATTERN = re.compile(r"(?<![\w.,/%+-])(\d{1,3}(?:[.,]\d+)?) ?%(?![\w%])")
-# A terminator must follow "45/120", or an incomplete number would match.
-_TOTAL_PATTERN = re.compile(
-    rf"(?<![\w.,/:+-])({_NUMBER_PATTERN}) ?(?:/| of ) ?({_NUMBER_PATTERN})(?= ?[\])}}>|\[(]| "
-    rf"+([kKMGT]?i?B)?\b|[;,] | ?: |\n)"
+_FFMPEG_DURATION: Final = re.compile(r"^ *Duration: (\d+:\d\d:\d\d(?:\.\d+)?),")
+_FFMPEG_TIME: Final = re.compile(r"\b(?:out_)?time=(\d+:\d\d:\d\d(?:\.\d+)?)(?=[^\d.])")
+_RSYNC_LINE: Final = re.compile(
+    r"^ +[\d,.]+[KMGT]? +(?P<percent>\d{1,3})% +[\d.,]+[kMGT]?B/s +\d+:\d\d:\d\d"
+    r"(?: +\(xfr#\d+, (?P<kind>to|ir)-che?c?k=(?P<left>\d+)/(?P<total>\d+)\))?"
 )
-_TQDM_PATTERN = re.compile(r"(?<![\w.,/:+-])(\d+)/(\d+) \[")
-_CURL_PATTERN = re.compile(
-    r"^ *(\d{1,3}) +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +\d{1,3} +[\d.]+[kMGTP]? +[\d.]+[kMGTP]? +"
+_LAYER_LINE: Final = re.compile(
+    r"^ ?(?P<id>[0-9a-f]{12}):? "
+    r"(?P<state>Pulling fs layer|Waiting|Downloading|Verifying Checksum|Download complete|Extracting|Pull complete"
+    r"|Already exists)"
+    r"(?: +\[[=> ]*\] +(?P<done>[\d.]+)(?P<d>[kMG]?B)/(?P<total>[\d.]+)(?P<t>[kMG]?B))?"
 )
-_FFMPEG_DURATION = re.compile(rb"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),")
-_RSYNC_CHECK = re.compile(r"\bto-che?c?k=(\d+)/(\d+)\)")
-_FFMPEG_TIME = re.compile(r"\b(?:out_)?time=(\d+):(\d\d):(\d\d(?:\.\d+)?)(?=[^\d.])")
+_BLOB_LINE: Final = re.compile(
+    r"^Copying blob (?:sha256:)?(?P<id>[0-9a-f]{8,12})\w* .*?"
+    r"(?:(?P<state>done|skipped)|(?P<done>[\d.]+)(?P<d>[KMG]?i?B) / (?P<total>[\d.]+)(?P<t>[KMG]?i?B))"
+)
+_LAYER_SHARES: Final = {
+    "Verifying Checksum": 0.5,
+    "Download complete": 0.5,
+    "Pull complete": 1.0,
+    "Already exists": 1.0,
+    "done": 1.0,
+    "skipped": 1.0,
+}
 
 
-class Reading(NamedTuple):
-    """Progress that a program shows: ``completed`` of ``total`` units."""
+class ParsedFrame(NamedTuple):
+    """A reading and how it was shown."""
 
-    completed: Number
-    total: Number
-    unit: str = ""
-
-    @property
-    def fraction(self) -> float:
-        """Completed share, 0 to 1."""
-        return self.completed / self.total
+    reading: Reading
+    is_redrawn: bool
 
 
 class Parser:
@@ -65,130 +54,121 @@ class Parser:
     Example:
         >>> parser = Parser()
         >>> parser.feed(b"Receiving objects:  4")
-        >>> parser.feed(b"5% (9/20)\r")
-        Reading(completed=9, total=20, unit='')
+        []
+        >>> [frame.reading.completed for frame in parser.feed(b"5% (9/20)\rReceiving")]
+        [9]
     """
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._media_seconds = 0.0  # duration of ffmpeg's longest input
-        self._counts_files = False  # for rsync, whose percentages are of single files
+        self._frames = FrameReader()
+        self._readers = (_MediaReader(), _RsyncReader(), _LayerReader())
 
-    def feed(self, data: bytes) -> Reading | None:
-        """Parse the next chunk. Return the newest reading, or ``None`` if there is none."""
-        if b"Duration: " in data or b"Duration: " in self._buffer:
-            for hours, minutes, seconds in _FFMPEG_DURATION.findall(self._buffer + data):
-                self._media_seconds = max(self._media_seconds, _parse_clock(hours, minutes, seconds))
-        *lines, self._buffer = _LINE_ENDS.split(_CURSOR_MOVES.sub(b"\n", self._buffer + data))
-        self._buffer = self._buffer[-MAX_LINE_BYTES:]
-        for line, is_complete in self._newest_lines(lines):
-            text = _strip_escapes(line[-MAX_LINE_BYTES:])
-            reading = self._parse_line(text + "\n" if is_complete else text)
+    def feed(self, data: bytes) -> list[ParsedFrame]:
+        """Return the readings of the frames that the next chunk completes."""
+        return self._read_all(self._frames.feed(data))
+
+    def finish(self) -> list[ParsedFrame]:
+        """Return the reading of the last frame, at the end of the stream."""
+        return self._read_all(self._frames.finish())
+
+    def read_visible(self) -> Reading | None:
+        """Return what the unfinished line shows. It may change with the next bytes."""
+        text = self._frames.visible_text
+        return read_frame(text) if text else None
+
+    def _read_all(self, frames: list[Frame]) -> list[ParsedFrame]:
+        found = []
+        for frame in frames:
+            reading = self._read(frame)
             if reading is not None:
-                return reading
-        return None
+                found.append(ParsedFrame(reading, frame.is_redrawn))
+        return found
 
-    def _newest_lines(self, lines: list[bytes]) -> Iterator[tuple[bytes, bool]]:
-        yield self._buffer, False
-        for line in reversed(lines[-MAX_LINES_PER_CHUNK:]):
-            yield line, True
-
-    def _parse_line(self, text: str) -> Reading | None:
-        if count := _TQDM_PATTERN.search(text):
-            return _make_reading(count[1], count[2])
-        if self._media_seconds:
-            time = _FFMPEG_TIME.search(text)
-            return (
-                Reading(min(_parse_clock(*time.groups()), self._media_seconds), self._media_seconds, "s")
-                if time
-                else None
-            )
-        percent, check = _PERCENT_PATTERN.search(text), _RSYNC_CHECK.search(text)
-        done = float(percent[1].replace(",", ".")) if percent else None
-        if check:
-            self._counts_files = self._counts_files or (done == 100 and check[1] != "0")
-        if self._counts_files:
-            return _make_reading(str(int(check[2]) - int(check[1])), check[2], "files") if check else None
-        counts = _TOTAL_PATTERN.search(text) if check is None else None
-        reading = _make_reading(counts[1], counts[2], counts[3] or "") if counts else None
-        if done is None:
-            curl = None if reading else _CURL_PATTERN.search(text)
-            return _make_percent(float(curl[1])) if curl else reading
-        # git prints both: a count that agrees with the percentage is more exact. Any other count is unrelated.
-        return reading if reading is not None and abs(reading.fraction * 100 - done) <= 1 else _make_percent(done)
+    def _read(self, frame: Frame) -> Reading | None:
+        for reader in self._readers:
+            if reader.observe(frame):
+                return reader.reading
+        return read_frame(frame.text + "\n")
 
 
-def _strip_escapes(line: bytes) -> str:
-    return _ESCAPE_SEQUENCES.sub(b"", line).translate(None, _CONTROL_BYTES).decode("utf-8", "replace")
-
-
-def _parse_clock(hours: str | bytes, minutes: str | bytes, seconds: str | bytes) -> float:
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def _make_percent(done: float) -> Reading | None:
-    return Reading(int(done) if done.is_integer() else done, 100, "%") if done <= 100 else None
-
-
-def _make_reading(completed: str, total: str, unit: str = "") -> Reading | None:
-    done, size = (float(text.replace(",", "")) for text in (completed, total))
-    if not 0 <= done <= size or size == 0 or size > 1e15:
-        return None
-    return Reading(
-        int(done) if done.is_integer() else done,
-        int(size) if size.is_integer() else size,
-        unit,
-    )
-
-
-class ProgressFilter:
-    """Selects the readings that the bar shows.
-
-    Attributes:
-        phase: Number of the pass from 0 to 100 %, from 1.
-    """
+class _MediaReader:
+    """Reads ffmpeg's time, of the longest input."""
 
     def __init__(self) -> None:
-        self.phase = 1
-        self._accepted: Reading | None = None
-        self._previous: Reading | None = None
-        self._rejected_count = 0
+        self.reading: Reading | None = None
+        self._is_active = False
+        self._total: float | None = None
 
-    def accept(self, reading: Reading) -> Reading | None:
-        """Return the reading for the bar to show, or ``None`` to ignore it."""
-        if reading == self._previous:
-            return None  # a repeated line, or the complete form of the last one
-        self._previous, accepted = reading, self._accepted
-        if accepted is not None and not _is_continuation(accepted, reading):
-            if accepted.fraction >= PHASE_END_FRACTION and reading.fraction >= PHASE_END_FRACTION:
-                return None  # a summary at the end
-            self._rejected_count += 1
-            if accepted.fraction < PHASE_END_FRACTION and self._rejected_count < REGRESSION_CONFIRMATIONS:
-                return None
-            self.phase += 1
-        self._rejected_count = 0
-        self._accepted = reading
-        return reading
-
-
-def _is_continuation(accepted: Reading, reading: Reading) -> bool:
-    if (reading.total, reading.unit) == (accepted.total, accepted.unit):
-        return reading.completed >= accepted.completed
-    if "%" in (reading.unit, accepted.unit):
-        return reading.fraction >= accepted.fraction - 0.01  # the same progress in another unit
-    return False  # nested bars: the bar cannot follow both
+    def observe(self, frame: Frame) -> bool:
+        """Return whether the frame is from ffmpeg, and set its reading."""
+        text = frame.text
+        self.reading = None
+        if text.startswith("ffmpeg version "):
+            self._is_active, self._total = True, None
+        elif "Duration: " in text and (duration := _FFMPEG_DURATION.search(text)):
+            self._is_active, self._total = True, max(self._total or 0.0, parse_clock(duration[1]))
+        elif "time=" in text and (time := _FFMPEG_TIME.search(text + "\n")):
+            seconds = parse_clock(time[1])
+            self.reading = make_reading(
+                "ffmpeg", min(seconds, self._total or seconds), self._total or None, "s", label=str(self._total)
+            )
+            return True
+        return self._is_active
 
 
-def find_last_line(tail: bytes) -> str:
-    r"""Return the last line with text in the last bytes that a program wrote.
+class _RsyncReader:
+    """Reads rsync's percentage of the job, or the number of checked files if the percentages are of single files."""
 
-    >>> find_last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
-    'two'
-    >>> find_last_line(b"    | ValueError: bad row\n    +------------------------------------\n")
-    'ValueError: bad row'
-    """
-    for line in reversed(_LINE_ENDS.split(_CURSOR_MOVES.sub(b"\n", tail))):
-        text = _strip_escapes(line).strip().removeprefix("| ")  # Python frames the exceptions of a group
-        if text and not _TRACEBACK_FRAME.fullmatch(text):
-            return text
-    return ""
+    def __init__(self) -> None:
+        self.reading: Reading | None = None
+        self._counts_files: bool | None = None  # None: not known yet
+        self._last_line = ""
+
+    def observe(self, frame: Frame) -> bool:
+        """Return whether the frame is from rsync, and set its reading."""
+        self.reading = None
+        match = _RSYNC_LINE.search(frame.text)
+        if match is None:
+            if not frame.is_redrawn and frame.text.strip():
+                self._last_line = frame.text
+            return False
+        percent = int(match["percent"])
+        if self._counts_files is None:
+            is_after_name = bool(self._last_line) and not self._last_line.endswith("incremental file list")
+            if match["kind"] is None and is_after_name:
+                return True  # perhaps of a single file
+            self._counts_files = is_after_name or (percent == 100 and match["left"] not in (None, "0"))
+        if not self._counts_files:
+            self.reading = make_reading("rsync", percent, 100, "%", label="percent")
+        elif match["kind"] == "to":
+            left, total = int(match["left"]), int(match["total"])
+            self.reading = make_reading("rsync", total - left, total, "files", label="files")
+        return True
+
+
+class _LayerReader:
+    """Reads the share of image layers that are downloaded and extracted."""
+
+    def __init__(self) -> None:
+        self.reading: Reading | None = None
+        self._shares: dict[str, float] = {}
+
+    def observe(self, frame: Frame) -> bool:
+        """Return whether the frame is the state of a layer, and set the reading of all layers."""
+        self.reading = None
+        match = _LAYER_LINE.search(frame.text) or _BLOB_LINE.search(frame.text)
+        if match is None or len(self._shares) >= MAX_LAYERS:
+            return match is not None
+        name, state = match["id"], match["state"]
+        share = _LAYER_SHARES.get(state or "", 0.0)
+        if match["done"] is not None:
+            total = parse_size(match["total"], match["t"])
+            share = min(parse_size(match["done"], match["d"]) / total, 1.0) if total else 0.0
+            if state is not None:  # of a download, then of an extraction
+                share = share / 2 + (0.5 if state == "Extracting" else 0.0)
+        is_known = name in self._shares
+        self._shares[name] = max(self._shares.get(name, 0.0), share)
+        if is_known:  # all layers are announced first
+            done = round(sum(self._shares.values()), 2)
+            self.reading = make_reading("layers", done, len(self._shares), "layers")
+        return True

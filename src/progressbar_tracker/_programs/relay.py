@@ -172,6 +172,17 @@ class _Keyboard:
             self._terminal = None
 
 
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def in_foreground() -> bool:
     """Return whether this process group receives Ctrl-C from the terminal."""
     if sys.platform == "win32":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shlex
 import signal
@@ -18,21 +19,28 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from progressbar_tracker import _config, _runtime
+from progressbar_tracker._clock import read_clock
+from progressbar_tracker._environments.systemd import Progress, start_notifier
 from progressbar_tracker._models import MAX_META_LENGTH
 from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
 from progressbar_tracker._text import clean_text, format_duration
-from progressbar_tracker._tracking.run import make_unique_name
-from progressbar_tracker._tracking.tracker import track
+from progressbar_tracker._tracking.run import Run
+from progressbar_tracker._tracking.tracker import Tracker, create_run
 
-from .output_parser import Parser, ProgressFilter, find_last_line
-from .relay import Relay, in_foreground
+from .job_id import make_job_id
+from .output_lines import find_last_line
+from .program_run import ProgramRun
+from .relay import Relay, has_terminal, in_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
+    from progressbar_tracker._models import StuckAfter
     from progressbar_tracker._tracking.deadline import DeadlineLike
-    from progressbar_tracker._tracking.tracker import Tracker
+
+    from .output_flood import FloodFilter
+    from .output_parser import ParsedFrame, Parser
 
 TAIL_BYTES: Final = 8192  # of stderr that are kept for its last line
 EXIT_NOT_FOUND: Final = 127  # exit code of the shells
@@ -54,6 +62,9 @@ class Job(NamedTuple):
         group: Heading on the dashboard.
         notify: Names of the channels to notify.
         deadline: Instant after which the item is late.
+        stuck_after: Seconds without progress after which the item is stuck.
+        stop_signal: Sent once to the program when its stop is requested; ``None`` if it is not stoppable.
+        tail_lines: Lines of the output to send, from 1 to 1000; ``None`` for none.
     """
 
     command: Sequence[str]
@@ -63,6 +74,9 @@ class Job(NamedTuple):
     group: str | None = None
     notify: tuple[str, ...] = ()
     deadline: DeadlineLike | None = None
+    stuck_after: StuckAfter = "auto"
+    stop_signal: signal.Signals | None = None
+    tail_lines: int | None = None
 
 
 class NotStartedError(Exception):
@@ -96,49 +110,79 @@ def supervise(
     Raises:
         NotStartedError: The program could not be started; the item has failed.
         ValueError: The id is invalid.
+        ConfigError: The pattern for masks is invalid.
     """
     line = shlex.join(job.command)
-    bar = track(
-        id=f"{job.name[:60] or 'program'}-{make_unique_name()}" if job.id is None else job.id,
+    run = create_run(
+        ProgramRun if parse else Run,
+        id=make_job_id(job.name, line, None) if job.id is None else job.id,
         title=line if job.title is None else job.title,
         group=job.group,
         notify=job.notify,
         deadline=job.deadline,
+        stuck_after=job.stuck_after,
+        stoppable=job.stop_signal is not None,
         unit="",
-        display=False,
     )
+    bar: Tracker[None] = Tracker(None, run)
     relays: list[Relay] = []
-    tail = _StreamTail()
+    error_tail = _StreamTail()
+    if job.tail_lines is not None:
+        from progressbar_tracker._tracking.tail import make_tail  # its patterns are compiled at the import
+
+        run.tail = make_tail(environ, job.tail_lines)
+    writers = [] if run.tail is None else [run.tail.make_writer(), run.tail.make_writer()]
     with _SignalForwarder() as signals:
-        started_at = time.monotonic()
+        started_at = read_clock()
         try:
-            progress = _OutputProgress(bar) if parse else None
+            progress = _OutputProgress(run) if isinstance(run, ProgramRun) else None
             streams: dict[str, int] = {}
-            if parse:
-                relays.append(Relay(1, [progress.make_reader()] if progress else []))
+            if parse or writers:
+                relays.append(Relay(1, [*writers[:1], *([progress.make_reader()] if progress else [])]))
                 streams["stdout"] = relays[-1].child_descriptor
-            if parse or read_errors:
-                relays.append(Relay(2, [tail.feed, *([progress.make_reader()] if progress else [])]))
+            if parse or read_errors or writers:
+                relays.append(
+                    Relay(2, [error_tail.feed, *writers[1:], *([progress.make_reader()] if progress else [])])
+                )
                 streams["stderr"] = relays[-1].child_descriptor
-            process = _start_process(command, {**environ, _config.PARENT_VARIABLE: bar.id}, streams)
+            has_own_group = job.stop_signal is not None and not has_terminal()
+            process = _start_process(
+                command, {**environ, _config.PARENT_VARIABLE: bar.id}, streams, has_own_group=has_own_group
+            )
         except NotStartedError as error:
             for relay in relays:
                 relay.close()
             bar.share()
             bar.fail(str(error))
             raise
-        signals.forward_to(process, relays)
+        signals.forward_to(process, relays, has_own_group=has_own_group)
         meta = {"command": line, "pid": str(process.pid), "program": job.name}
         _runtime.set_meta(**{name: clean_text(text, MAX_META_LENGTH) for name, text in meta.items()})
         bar.share()  # starts the item; short runs are sent too, because other processes refer to it
+        if run.stop is not None and job.stop_signal is not None:
+            run.stop.call_on_request(functools.partial(signals.send_to_group, job.stop_signal))
         for relay in relays:
             relay.start()
+        notifier = start_notifier(environ, lambda: _read_progress(run))
         code = process.wait()
-        elapsed = time.monotonic() - started_at
+        elapsed = read_clock() - started_at
+        run.record_end()  # reading the rest of the output may take longer
     for relay in relays:
         relay.finish()
-    _report_exit(bar, code, elapsed, tail.final_line(), is_followed=progress is not None and progress.is_followed)
+    if run.tail is not None:
+        run.tail.finish()
+    if notifier is not None:
+        notifier.stop()
+    if progress is not None:
+        progress.finish(is_success=code == 0)
+    _report_exit(bar, run, code, elapsed, error_tail.final_line())
     return code
+
+
+def _read_progress(run: Run) -> Progress:
+    """Return the progress for systemd. Not by a sample, which the sender compares with its next one."""
+    shown = run.progress if isinstance(run, ProgramRun) else None
+    return Progress(run.title or "", *((0, None) if shown is None else (shown.completed, shown.total)))
 
 
 def with_server_env(environ: Mapping[str, str], url: str | None) -> dict[str, str]:
@@ -152,8 +196,8 @@ def with_server_env(environ: Mapping[str, str], url: str | None) -> dict[str, st
     return result
 
 
-def with_tqdm_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which every Python process mirrors its tqdm bars, child processes included.
+def with_bars_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which every Python process mirrors the bars of its libraries, child processes included.
 
     Exceptions: a Python without ``site`` (``-S``), without this environment (``-E``, ``-I`` or a new one), or without
     this package.
@@ -164,12 +208,12 @@ def with_tqdm_env(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}
 
 
-def _report_exit(bar: Tracker[None], code: int, elapsed: float, last_output: str, *, is_followed: bool) -> None:
+def _report_exit(bar: Tracker[None], run: Run, code: int, elapsed: float, last_output: str) -> None:
     reason = describe_exit(code)
-    if is_followed and code == 0 and bar.total is not None:
-        bar.update(completed=bar.total)
     bar.update(description=f"{reason} after {format_duration(elapsed, decimals=1)}")
-    if code:
+    if code and run.stop_requested:
+        run.end("stopped")
+    elif code:
         bar.fail(f"{reason}: {last_output}" if last_output else reason)
     else:
         bar.close()
@@ -213,13 +257,14 @@ def exit_like_child(code: int) -> int:
 
 
 def _start_process(
-    command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int]
+    command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int], *, has_own_group: bool
 ) -> subprocess.Popen[bytes]:
     def popen(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         # The program inherits open descriptors, such as <(...) of a shell. Those of this library are not inheritable.
         return subprocess.Popen(  # noqa: S603 - the command is the user's
-            arguments, env=environ, close_fds=False, stdout=streams.get("stdout"), stderr=streams.get("stderr")
-        )
+            arguments, env=environ, close_fds=False, stdout=streams.get("stdout"), stderr=streams.get("stderr"),
+            process_group=0 if has_own_group else None,
+        )  # fmt: skip
 
     try:
         try:
@@ -249,6 +294,8 @@ class _SignalForwarder:
         self._relays: Sequence[Relay] = ()
         self._pending: list[int] = []
         self._former_handlers: dict[int, object] = {}
+        self._has_own_group = False
+        self._own_signal: int | None = None  # this process sends it to its own group
 
     def __enter__(self) -> Self:
         for name in (*_TERMINAL_SIGNALS, *_FORWARDED_SIGNALS, "SIGWINCH"):
@@ -266,9 +313,11 @@ class _SignalForwarder:
         for number, handler in self._former_handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def forward_to(self, process: subprocess.Popen[bytes], relays: Sequence[Relay]) -> None:
+    def forward_to(
+        self, process: subprocess.Popen[bytes], relays: Sequence[Relay], *, has_own_group: bool = False
+    ) -> None:
         """Forward signals to a program from now on, and those that arrived before its start."""
-        self._process, self._relays = process, relays
+        self._process, self._relays, self._has_own_group = process, relays, has_own_group
         while self._pending:
             self._handle(self._pending.pop(0), None)
 
@@ -276,14 +325,40 @@ class _SignalForwarder:
         if self._process is None:
             self._pending.append(number)
             return
+        if number == self._own_signal:
+            self._own_signal = None  # the program has received it too
+            return
         if signal.Signals(number).name == "SIGWINCH":
             resized = [relay.resize() for relay in self._relays]
             if True not in resized:
                 return  # the program received it from the terminal
         elif signal.Signals(number).name in _TERMINAL_SIGNALS and in_foreground():
             return
+        self._send(self._process, number)
+
+    def send_to_group(self, number: int) -> None:
+        """Send a signal to the program and the processes that it has started, from any thread.
+
+        They have a group of their own, or that of the shell's job, which this process leads. Otherwise the group has
+        processes that do not belong to the program, so that it gets the signal alone.
+        """
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        is_leader = os.name == "posix" and os.getpgrp() == os.getpid()
+        if is_leader and not self._has_own_group and number in self._former_handlers:
+            self._own_signal = number  # this process is a member, and handles the signal
+            with contextlib.suppress(OSError):
+                os.killpg(os.getpgrp(), number)
+        else:
+            self._send(process, number)
+
+    def _send(self, process: subprocess.Popen[bytes], number: int) -> None:
         with contextlib.suppress(OSError):
-            self._process.send_signal(number)
+            if self._has_own_group and process.returncode is None:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
 
 
 class _StreamTail:
@@ -300,31 +375,45 @@ class _StreamTail:
 
 
 class _OutputProgress:
-    """Updates a bar from the output streams of a program."""
+    """Updates a run from the output streams of a program."""
 
-    def __init__(self, bar: Tracker[None]) -> None:
-        self._bar = bar
-        self._filter = ProgressFilter()
+    def __init__(self, run: ProgramRun) -> None:
+        from .output_progress import ProgressJudge  # the parser and its patterns are imported for --parse alone
+
+        self._run = run
+        self._judge = ProgressJudge()
+        self._streams: list[tuple[Parser, FloodFilter]] = []
         self._lock = threading.Lock()  # each stream has its own thread
-        self.is_followed = False
 
     def make_reader(self) -> Callable[[bytes], None]:
         """Return a callback for the chunks of one more stream."""
-        parser = Parser()
+        from .output_flood import FloodFilter
+        from .output_parser import Parser
+
+        parser, flood_filter = Parser(), FloodFilter(time.monotonic)
+        self._streams.append((parser, flood_filter))
 
         def read_chunk(data: bytes) -> None:
-            newest = parser.feed(data)
-            if newest is None:
-                return
+            frames = parser.feed(data)
+            visible = parser.read_visible()
             with self._lock:
-                reading = self._filter.accept(newest)
-                if reading is not None:
-                    self.is_followed = True
-                    phase = self._filter.phase
-                    self._bar.update(
-                        completed=reading.completed,
-                        total=reading.total,
-                        description=f"phase {phase}" if phase > 1 else None,
-                    )
+                self._show(frames)
+                shown = None if visible is None else self._judge.preview(visible)
+                if shown is not None:
+                    self._run.progress = shown
 
-        return read_chunk
+        return lambda data: flood_filter.read(data, read_chunk)
+
+    def finish(self, *, is_success: bool) -> None:
+        """Read the unfinished lines at the end of the program. After a success, the run is complete."""
+        with self._lock:
+            for parser, flood_filter in self._streams:
+                self._show([*parser.feed(flood_filter.take_backlog()), *parser.finish()])
+        if is_success:
+            self._run.complete()
+
+    def _show(self, frames: Sequence[ParsedFrame]) -> None:
+        for frame in frames:
+            shown = self._judge.add(frame.reading, is_redrawn=frame.is_redrawn)
+            if shown is not None:
+                self._run.progress = shown if shown.phase else None

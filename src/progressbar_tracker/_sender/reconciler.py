@@ -25,7 +25,8 @@ from progressbar_tracker._models import format_value
 from progressbar_tracker._text import clean_detail
 
 from .backoff import Backoff, draw_uniform
-from .schedule import NO_BUCKET, URGENT_DUE, Record, Schedule
+from .schedule import HEARTBEAT_INTERVAL, NO_BUCKET, URGENT_DUE, Record, Schedule
+from .short_runs import ShortRuns
 from .snapshot import EMPTY_SNAPSHOT, Snapshot, add_changes, add_static_fields
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .snapshot import Source
 
 
-HEARTBEAT_INTERVAL: Final = 15.0  # seconds without a change after which a live run sends a heartbeat
+MIN_HEARTBEAT_INTERVAL: Final = 1.0  # seconds
 SETTLE_DELAY: Final = 0.5  # seconds until a tentative end is sent: the process may die of an exception meanwhile
 RESOURCE_RETRY_DELAY: Final = 1.0  # seconds until the next attempt after a lack of memory or of file descriptors
 MAX_RECREATIONS: Final = 3  # times a vanished item is created again; after that a person deleted it
@@ -50,6 +51,12 @@ MAX_ITEMS: Final = 100_000
 MAX_UNBATCHED_REQUESTS: Final = 10  # requests in a row, and about as many a second, if each operation is a request
 MAX_FULL_RATE_RUNS: Final = 5000  # runs; beyond these all intervals grow, so that the sender's CPU time does not
 
+TAIL_INTERVAL: Final = 2.0  # seconds between two tails of a run, and more for long ones
+TAIL_BYTES_PER_SECOND: Final = 16 * 1024  # of one run
+MAX_PLANNED_TAIL_BYTES: Final = 256 * 1024  # of a batch, which has at most 1 MiB
+
+POSTPONED_CAUSE: Final = "postponed"
+
 Verb: TypeAlias = Literal["put", "patch", "delete"]
 
 
@@ -61,6 +68,7 @@ class Step(NamedTuple):
     snapshot: Snapshot | None
     op: Op
     sampled_at: float
+    tail_version: int = 0  # of the tail in the operation; 0 without one
 
 
 class Stats:
@@ -105,7 +113,9 @@ class Reconciler:
         self.stats = Stats()
         self.unbatched = False  # each operation is a request
         self.disabled_reason: str | None = None  # why nothing is sent to this server any more
-        self.warnings: list[tuple[str, str]] = []  # kind and text; the sender logs and removes them
+        self.warnings: list[tuple[str, str]] = []  # cause and text; the sender reports and removes them
+        self.closed_causes: list[str] = []  # of warnings that do not apply any more; the sender removes them
+        self._postponed: set[Record] = set()  # their last write was refused for a while
         self._boot_id = ""
         self._uniform = uniform
         self.backoff = Backoff(uniform)
@@ -115,6 +125,8 @@ class Reconciler:
         # Earlier runs of an id that a newer run has, whose end is not sent yet: by that id, the oldest first.
         self._superseded: dict[str, list[Record]] = {}
         self._schedule = Schedule()
+        self._short_runs = ShortRuns()
+        self._planned_tail_bytes = 0
         self._suspect: Record | None = None  # the run whose sampling was last interrupted
 
     def __len__(self) -> int:
@@ -122,24 +134,33 @@ class Reconciler:
 
     def add(self, source: Source, now: float) -> None:
         """Track a run. It is first sent after its ``first_send_delay``, unless it has ended by then."""
-        if self.disabled_reason is not None or len(self) >= self._max_items:
+        if self.disabled_reason is not None:
             self.stats.dropped += 1
             return
-        record = Record(source, now)
+        if len(self) >= self._max_items:
+            self.stats.dropped += 1
+            if not self.warnings or self.warnings[-1][0] != "many":
+                self._warn("many", f"Some items are not reported: a program may have {self._max_items} at a time")
+            return
         try:
-            name, delay, is_skippable = _make_name(source), source.first_send_delay, source.is_skippable
+            is_skippable = source.is_skippable
+            if is_skippable and source.is_anonymous:  # no earlier run has its id
+                self._elide(source)
+                return
+            name, delay = _make_name(source), source.first_send_delay
         except BaseException as error:  # noqa: BLE001 - a program's own objects may raise anything: SystemExit, too
             self.stats.dropped += 1
             self._warn_unserializable(error)
             return
         earlier = self._newest.get(name)
         if earlier is None and is_skippable:
-            self.stats.elided += 1  # it ended before the thread saw it: a short loop costs next to nothing
+            self._elide(source)  # it ended before the thread saw it: a short loop costs next to nothing
             return
-        # The id is used again before the end of the earlier run was sent. A run that the server never saw is dropped;
-        # a run that it saw is ended first, in the same request.
-        if earlier is not None and earlier.acknowledged is None and not earlier.create_sent:
-            self.stats.elided += 1
+        # The id is used again before the end of the earlier run was sent. A run that needs no request is dropped; any
+        # other is ended first, in the same request.
+        is_unseen = earlier is not None and earlier.acknowledged is None and not earlier.create_sent
+        if earlier is not None and is_unseen and (_is_running(earlier.source) or earlier.source.is_skippable):
+            self._elide(earlier.source)
             self._forget(earlier)
         elif earlier is not None and _is_running(earlier.source):
             self._drop(earlier)
@@ -151,6 +172,7 @@ class Reconciler:
                 self._drop(superseded[0])
             earlier.hold_until = earlier.ended_at = now  # now or never, see _select_oldest()
             self._schedule.put(earlier, URGENT_DUE)
+        record = Record(source, now)
         if source.part is not None:
             # A worker that repeats the part of a killed one needs higher sequence numbers than that one had.
             record.seq = time.time_ns() // 1_000_000
@@ -201,8 +223,10 @@ class Reconciler:
         limit = MAX_UNBATCHED_REQUESTS if self.unbatched else self.backoff.batch_limit - 1
         interval_factor = self.backoff.interval_factor
         in_flight: set[Record] = set()
+        self._planned_tail_bytes = 0
         for _ in range(MAX_RUNS_PER_PLAN):
-            if len(steps) >= limit or (record := self._schedule.pop_due(now)) is None:
+            is_full = len(steps) >= limit or self._planned_tail_bytes > MAX_PLANNED_TAIL_BYTES
+            if is_full or (record := self._schedule.pop_due(now)) is None:
                 break
             if record.hold_until > now:
                 self._schedule.put(record, record.hold_until)
@@ -248,7 +272,14 @@ class Reconciler:
         source = record.source
         snapshot = source.sample(record.acknowledged)
         is_running = snapshot.status == "running"
-        if snapshot is record.acknowledged and is_running and now < record.answered_at + HEARTBEAT_INTERVAL:
+        tail = self._read_tail(record, now, is_running=is_running)
+        is_behind = tail is not None or (self._short_runs.is_behind(record) and not self.unbatched)
+        if (
+            snapshot is record.acknowledged
+            and is_running
+            and not is_behind
+            and now < record.answered_at + record.heartbeat_interval
+        ):
             record.synced_at = now  # the common case: nothing has changed
             return
         if not is_running and record.ended_at is None:
@@ -259,15 +290,20 @@ class Reconciler:
         stays_listed = source.keep or snapshot.status == "failed" or source.part is not None
         if record.acknowledged is None:
             if not is_running and source.is_skippable and not record.create_sent:
-                self.stats.elided += 1
+                self._elide(source)
                 self._forget(record)
                 return
+            if source.is_hidden and not record.create_sent:
+                record.synced_at = now  # a flush does not wait for it
+                return
             record.create_sent = True
-            steps.append(self._make_step(record, "put", snapshot, now))
-        elif (snapshot is not record.acknowledged and snapshot != record.acknowledged) or (
-            is_running and now >= record.answered_at + HEARTBEAT_INTERVAL
+            steps.append(self._make_step(record, "put", snapshot, now, tail))
+        elif (
+            is_behind
+            or (snapshot is not record.acknowledged and snapshot != record.acknowledged)
+            or (is_running and now >= record.answered_at + record.heartbeat_interval)
         ):
-            steps.append(self._make_step(record, "patch", snapshot, now))
+            steps.append(self._make_step(record, "patch", snapshot, now, tail))
         elif not is_running and stays_listed:
             self._forget(record)
         elif is_running:
@@ -275,7 +311,22 @@ class Reconciler:
         if not is_running and not stays_listed:
             steps.append(self._make_step(record, "delete", None, now))
 
-    def _make_step(self, record: Record, verb: Verb, snapshot: Snapshot | None, now: float) -> Step:
+    def _read_tail(self, record: Record, now: float, *, is_running: bool) -> str | None:
+        """Return the output tail of a run if the server lacks it, and it is due or the last one."""
+        tail = record.source.tail
+        if tail is None or self.unbatched or (is_running and now < record.tail_due):
+            return None
+        text = tail.read()
+        if tail.version == record.tail_version:
+            return None
+        size = len(text.encode())
+        self._planned_tail_bytes += size
+        record.tail_due = now + max(TAIL_INTERVAL, size / TAIL_BYTES_PER_SECOND)
+        return text
+
+    def _make_step(
+        self, record: Record, verb: Verb, snapshot: Snapshot | None, now: float, tail: str | None = None
+    ) -> Step:
         source = record.source
         record.seq += 1
         op: Op = {"op": verb, "id": source.id, "run_id": source.run_id}
@@ -287,12 +338,20 @@ class Reconciler:
             op["completed"] = snapshot.completed
         elif verb == "put":
             op["meta"] = self._collect_meta()
-            add_static_fields(op, source.get_static_fields(), source.interval)
-            op["title"], op["completed"] = snapshot.title, snapshot.completed
+            fields = source.get_static_fields()
+            add_static_fields(op, fields, source.interval)
+            if fields.stuck_after is not None and fields.stuck_after != "auto":
+                # The server finds at a heartbeat that the run is stuck.
+                record.heartbeat_interval = min(HEARTBEAT_INTERVAL, max(fields.stuck_after / 4, MIN_HEARTBEAT_INTERVAL))
+            op["title"], op["completed"] = snapshot.title, snapshot.completed if snapshot.is_counted else None
             add_changes(op, snapshot, EMPTY_SNAPSHOT)
         elif record.acknowledged is not None:
             add_changes(op, snapshot, record.acknowledged)
-        return Step(record, verb, snapshot, op, now)
+        self._short_runs.add_count(op, record)
+        if tail is None or source.tail is None:
+            return Step(record, verb, snapshot, op, now)
+        op["tail"] = tail
+        return Step(record, verb, snapshot, op, now, source.tail.version)
 
     def _list_records(self) -> list[Record]:
         return [*itertools.chain.from_iterable(self._superseded.values()), *self._newest.values()]
@@ -322,6 +381,9 @@ class Reconciler:
             if 200 <= status < 300 or (step.verb == "delete" and status in (404, 410)):
                 self.stats.sent += 1
                 self._acknowledge(step)
+                self._close_postponed(record)
+                self._warn_of_result(record, result)
+                _pass_stop(record, result)
                 continue
             detail = clean_detail((result.get("problem") or {}).get("detail"))
             name = f"item {record.source.id!r}"
@@ -333,6 +395,7 @@ class Reconciler:
                     self._hold(record, now + PART_RETRY_DELAY)
             elif status in (404, 410):
                 record.acknowledged = None
+                record.tail_version = 0
                 record.recreations += 1
                 if record.recreations > MAX_RECREATIONS:
                     self._drop(record)
@@ -348,11 +411,34 @@ class Reconciler:
                 self._warn("superseded", f"{name} is not updated any more: {detail or 'another run has taken it over'}")
             elif status in (408, 429) or status >= 500:
                 postponed.add(record)
+                self._postponed.add(record)
                 self._hold(record, now + self._uniform(0.5, 1.5) * RECREATION_DELAY)
-                self._warn("postponed", f"{name} was postponed ({status}): {detail or 'no reason given'}")
+                reason = detail or "no reason given"
+                self._warn(POSTPONED_CAUSE, f"{name} cannot be reported at the moment ({status}): {reason}")
+            elif "tail" in step.op and not record.is_forgotten:
+                record.source.tail = None  # the run itself may be accepted
+                self._hold(record, now)
+                self._warn(
+                    "refused-tail", f"the output of {name} was refused ({status}): {detail or 'no reason given'}"
+                )
             else:
                 self._drop(record)
-                self._warn("refused", f"{name} was refused ({status}): {detail or 'no reason given'}")
+                self._warn(f"refused-{status}", f"{name} was refused ({status}): {detail or 'no reason given'}")
+
+    def _close_postponed(self, record: Record) -> None:
+        if record in self._postponed:
+            self._postponed.discard(record)
+            if not self._postponed:
+                self.closed_causes.append(POSTPONED_CAUSE)
+
+    def _warn_of_result(self, record: Record, result: OpResult) -> None:
+        """Report what the server has accepted with a reservation, such as the name of an unknown channel."""
+        notes: object = result.get("warnings")
+        for note in notes if isinstance(notes, list) else ():
+            detail = clean_detail(note.get("detail")) if isinstance(note, dict) else ""
+            if detail:
+                # One line for each text: two unknown channels are two causes.
+                self._warn(f"note-{detail}", f"item {record.source.id!r}: {detail}")
 
     def reschedule(self, steps: Sequence[Step], now: float) -> None:
         """Make the runs of unsent steps due again; each is sampled again."""
@@ -399,6 +485,12 @@ class Reconciler:
             for step in steps:
                 self._schedule.put(step.record, URGENT_DUE)
             return
+        if any("tail" in step.op for step in steps):
+            for step in steps:
+                step.record.source.tail = None
+                self._schedule.put(step.record, URGENT_DUE)
+            self._warn("refused-tail", f"the output of item {steps[0].record.source.id!r} is not sent: {reason}")
+            return
         for step in steps:
             if not step.record.is_forgotten:
                 self._drop(step.record)
@@ -426,7 +518,9 @@ class Reconciler:
             record.source.record = None
         self._newest.clear()
         self._superseded.clear()
+        self._postponed.clear()
         self._schedule = Schedule()
+        self._short_runs = ShortRuns()
 
     def is_behind(self, since: float) -> bool:
         """Return whether the server may lack a state that was reached before the instant ``since``."""
@@ -450,6 +544,8 @@ class Reconciler:
             return
         record.acknowledged = step.snapshot
         record.synced_at = step.sampled_at
+        record.tail_version = step.tail_version or record.tail_version
+        self._short_runs.acknowledge(step.op, record)
         snapshot, source = step.snapshot, record.source
         if snapshot is None or snapshot.status == "running":
             return
@@ -463,13 +559,19 @@ class Reconciler:
         record.hold_until = until
         self._schedule.put(record, until)
 
+    def _elide(self, source: Source) -> None:
+        self.stats.elided += 1
+        self._short_runs.add(source)
+
     def _drop(self, record: Record) -> None:
         self.stats.dropped += 1
         self._forget(record)
 
     def _forget(self, record: Record) -> None:
+        self._short_runs.forget(record)
         if record.source.record is record:
             record.source.record = None
+        self._postponed.discard(record)
         name = _make_name(record.source)
         if self._newest.get(name) is record:
             del self._newest[name]
@@ -477,6 +579,13 @@ class Reconciler:
             superseded.remove(record)
             if not superseded:
                 del self._superseded[name]
+
+
+def _pass_stop(record: Record, result: OpResult) -> None:
+    """Pass a stop request in a result on to its run. A request for another run of the id is ignored."""
+    request: object = result.get("stop_request")
+    if isinstance(request, dict) and request.get("run_id") == record.source.run_id:
+        record.source.receive_stop(clean_detail(request.get("requested_by")) or "unknown")
 
 
 def _is_running(source: Source) -> bool:

@@ -15,6 +15,7 @@ NEVER_SYNCED: Final = -math.inf
 BUCKETS_PER_SECOND: Final = 32
 URGENT_BUCKET: Final = -(2**62)
 NO_BUCKET: Final = -(2**63)
+HEARTBEAT_INTERVAL: Final = 15.0  # seconds without a change after which a live run sends a heartbeat
 MIN_COMPACTION_SIZE: Final = 1000  # entries below which stale ones are not removed
 
 
@@ -27,11 +28,14 @@ class Record:
         "bucket",
         "create_sent",
         "ended_at",
+        "heartbeat_interval",
         "hold_until",
         "recreations",
         "seq",
         "source",
         "synced_at",
+        "tail_due",
+        "tail_version",
     )
 
     def __init__(self, source: Source, now: float) -> None:
@@ -45,6 +49,9 @@ class Record:
         self.synced_at = NEVER_SYNCED  # the latest instant whose state the server has
         self.ended_at: float | None = None
         self.recreations = 0
+        self.tail_version = 0  # of the output tail that the server has
+        self.tail_due = now
+        self.heartbeat_interval = HEARTBEAT_INTERVAL  # shorter for a run with a short limit of its own
 
     @property
     def is_forgotten(self) -> bool:

@@ -4,7 +4,7 @@ A program's thread never waits for the sender and takes none of its locks: a run
 ``deque.append``. One request is in flight at a time. The sender does not know HTTP: ``connect`` returns a delivery,
 with configuration, connections and TLS. It is called in the sender's thread when there is something to send.
 
-A response that is not from a progress server (a redirect, HTML with 200) backs off for a minute. It does not end the
+A response that is not from a progress server (a redirect, HTML) backs off for a minute. It does not end the
 reporting: a laptop meets the sign-in page of a train or hotel for a few minutes, and its loop may run for days.
 
 The only permanent failure is that no server is configured. An invalid setting is read again at each attempt. A refused
@@ -14,14 +14,14 @@ key is not sent again; the delivery reads another one from the same source.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from progressbar_tracker._clock import read_clock
 from progressbar_tracker._errors import (
+    FOREIGN_REPLY_CODE,
     ConfigError,
     PermissionError,
     ProgressBarError,
@@ -29,10 +29,12 @@ from progressbar_tracker._errors import (
     TransportError,
 )
 from progressbar_tracker._fork import importing
-from progressbar_tracker._log import ERROR, INFO, WARNING, log
+from progressbar_tracker._log import ERROR, log
 from progressbar_tracker._models import format_value
 
+from .failure_log import FailureLog, add_hint
 from .reconciler import MAX_ITEMS, Reconciler
+from .snapshot import add_times
 from .worker import Worker, is_threadless
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._models import Op, OpResult
 
+    from .failure_log import Scope
     from .reconciler import Stats, Step
     from .snapshot import Source
 
@@ -78,8 +81,8 @@ STARTUP_TIMEOUT: Final = 5.0  # further seconds for connecting, with all its imp
 OFFLINE_EXIT_TIMEOUT: Final = 0.3  # seconds in place of EXIT_TIMEOUT while requests fail
 MIN_THREAD_SLEEP: Final = 0.001  # seconds; lets a program thread that waits for the GIL have it
 THREAD_JOIN_TIMEOUT: Final = 0.1  # seconds for the thread to end if no request is in flight
-WARNING_INTERVAL: Final = 60.0  # seconds between two warnings of one kind
 WRONG_SERVER_DELAY: Final = 60.0  # seconds between attempts while another kind of server answers
+MANY_ITEMS_MESSAGE: Final = f"Some items are not reported: a program may have {MAX_ITEMS} at a time"
 KEY_POLL_INTERVAL: Final = 2.0  # seconds between two reads of the key while the server refuses it
 
 
@@ -103,11 +106,13 @@ class Sender:
         connect: Returns a delivery, or ``None`` if no server is configured; raises ``ConfigError`` if the configuration
             cannot be used. Called in the sender's thread, until it returns.
         url: The server's URL, if it is known before connecting.
+        find_url: Reads it from the configuration, for links.
         on_start: Called in the program's thread after each start of the sender's thread.
         on_fork: Called in a child process that was forked without Python's hooks, as by uWSGI. It has to reset this
             sender and everything else that a fork breaks.
         on_error: Called in the sender's thread with each error that keeps a state from the server.
-        clock: Monotonic seconds.
+        announce: Called with the first failure of each cause, see ``FailureLog``.
+        clock: Seconds of the clock of runs.
         make_reconciler: Called again in the child of a fork.
         is_exiting: The exit hooks already run and no flush will follow: each end is flushed at once.
     """
@@ -117,15 +122,19 @@ class Sender:
         connect: Connector,
         *,
         url: str | None = None,
+        find_url: Callable[[], str | None] = lambda: None,
         on_start: Callable[[], None] = lambda: None,
         on_fork: Callable[[], None] | None = None,
         on_error: Callable[[ProgressBarError], None] = lambda _: None,
-        clock: Callable[[], float] = time.monotonic,
+        announce: Callable[[str, str, Scope], None] = lambda *_: None,
+        clock: Callable[[], float] = read_clock,
         make_reconciler: Callable[[], Reconciler] = Reconciler,
         is_exiting: bool = False,
     ) -> None:
         self._connect = connect
         self.url = url
+        self._find_url = find_url
+        self._server_url: str | None = None
         self._on_start = on_start
         self._on_fork = self.reset if on_fork is None else on_fork
         self._pid = os.getpid()
@@ -139,9 +148,11 @@ class Sender:
         # Bounded, because the thread may hang or be gone. A lost entry delays the end by one interval at most.
         self.ended_sources: deque[Source] = deque(maxlen=MAX_ITEMS)
         self._flushes: deque[_FlushRequest] = deque()
+        self._is_draining = False  # a source is neither in its queue nor in the reconciler
         self._pending_flushes: list[_FlushRequest] = []
         self._deadline: float | None = None
-        self._warned_at: dict[str, float] = {}
+        self._failures = FailureLog(announce, clock)
+        self._has_dropped = False  # runs since the latest step
         self.closed = False
         self.is_exiting = is_exiting
         self._setup_error: str | None = None  # why a setting or the key cannot be used
@@ -159,20 +170,35 @@ class Sender:
             return
         if len(self._added_sources) >= MAX_ITEMS:
             self._reconciler.stats.dropped += 1
+            self._has_dropped = True
             return
         self._added_sources.append(source)
         if self._worker.needs_start:
-            if self._worker.start(quiet=self.is_exiting):
+            if self._worker.start(quiet=True):
                 self._on_start()
             elif is_threadless():
                 self._reconciler.disable("this uWSGI runs no threads")
                 self._added_sources.clear()
-                log(WARNING, "Progress is not reported: this uWSGI runs no threads unless it has --enable-threads")
+                self._failures.report(
+                    "threads", "Progress is not reported: this uWSGI runs no threads unless it has --enable-threads"
+                )
+            elif self._worker.start_error and not self.is_exiting:
+                self._failures.report(
+                    "threads", f"Progress is not reported, because no thread can be started: {self._worker.start_error}"
+                )
+
+    @property
+    def server_url(self) -> str | None:
+        """The base URL of the server, or ``None`` without one. The first access may read the configuration."""
+        if self._server_url is None:
+            self._server_url = self.url or self._find_url() or ""
+        return self._server_url or None
 
     @property
     def is_busy(self) -> bool:
         """Whether a flush would have work."""
-        return self._has_new_input() or len(self._reconciler) > 0
+        # In this order: a source is in the queue, then being added, then known.
+        return self._has_new_input() or self._is_draining or len(self._reconciler) > 0
 
     @property
     def is_ready(self) -> bool:
@@ -262,8 +288,8 @@ class Sender:
         self._worker.stop(THREAD_JOIN_TIMEOUT)
         if self._delivery is not None:
             self._delivery.close()
-        if not reached and self._setup_error is None and self._reconciler.disabled_reason is None:
-            log(WARNING, "The last state of %d items did not reach the server", len(self._reconciler))
+        is_complete = reached or self._reconciler.disabled_reason is not None
+        self._failures.close(0 if is_complete else max(len(self._reconciler), 1))
         return reached
 
     def reset(self) -> None:
@@ -273,10 +299,12 @@ class Sender:
         self.ended_sources = deque(maxlen=MAX_ITEMS)
         self._flushes = deque()
         self._pending_flushes = []
+        self._is_draining = False
         # Kept, because a finalizer would close the parent's connection, or warn that it is not closed.
         self._inherited_deliveries, self._delivery = (self._inherited_deliveries, self._delivery), None
         self._reconciler.forget_all()
         self._reconciler = self._make_reconciler()
+        self._failures.reset()
         self._worker.reset()
 
     def step(self) -> float | None:
@@ -288,19 +316,36 @@ class Sender:
             steps = reconciler.plan(now)
             if steps:
                 self._send(steps)
-        for kind, text in reconciler.warnings:
-            self._warn(kind, text)
-        reconciler.warnings.clear()
+        self._report_items()
         self._complete_flushes()
         if self._added_sources or self.ended_sources or self._flushes:
             return 0.0
         wake_at = reconciler.get_wake_at()
         return None if wake_at is None else min(max(wake_at - self._clock(), MIN_THREAD_SLEEP), POLL_INTERVAL)
 
+    def _report_items(self) -> None:
+        reconciler = self._reconciler
+        for cause, text in reconciler.warnings:
+            self._failures.report(cause, text, "item")
+        reconciler.warnings.clear()
+        for cause in reconciler.closed_causes:
+            self._failures.close_cause(cause)
+        reconciler.closed_causes.clear()
+        if self._has_dropped:
+            self._has_dropped = False
+            self._failures.report("many", MANY_ITEMS_MESSAGE, "item")
+
     def _has_new_input(self) -> bool:
         return bool(self._added_sources or self.ended_sources or self._flushes or self._pending_flushes)
 
     def _drain_inputs(self, now: float) -> None:
+        self._is_draining = True
+        try:
+            self._add_inputs(now)
+        finally:
+            self._is_draining = False
+
+    def _add_inputs(self, now: float) -> None:
         reconciler = self._reconciler
         # The flushes first: a flush covers every run that was added before it.
         flushes: list[_FlushRequest] = []
@@ -370,6 +415,10 @@ class Sender:
                 steps = reconciler.plan(self._clock())
                 if not steps:
                     return
+            now = self._clock()  # one instant for the batch, a new one for each attempt
+            for step in steps:
+                if step.snapshot is not None:
+                    add_times(step.op, step.record.source, step.snapshot, now)
             results = self._delivery([step.op for step in steps], self._compute_timeout())
             if len(results) != len(steps):
                 raise TransportError(f"{len(steps)} operations have {len(results)} results")
@@ -380,9 +429,7 @@ class Sender:
                 raise
         else:
             self._is_offline, self._setup_error = False, None
-            if reconciler.backoff.failure_count:
-                self._warned_at.clear()
-                log(INFO, "Progress is reported again")
+            self._failures.record_success()
             reconciler.unbatched = self._delivery.unbatched
             reconciler.apply(steps, results, self._clock(), boot_id=self._delivery.boot_id)
 
@@ -390,26 +437,35 @@ class Sender:
         reconciler, now = self._reconciler, self._clock()
         is_known = self._setup_error == str(error)
         self._setup_error, self._setup_error_at = None, now
+        is_transient = isinstance(error, ResponseError) and (
+            error.status_code in (408, 429) or error.status_code >= 500
+        )
         if isinstance(error, ConfigError):
             # A person may correct the variable or the file while the program runs.
             self._setup_error = str(error)
             reconciler.back_off(steps, now, str(error))
-            self._warn("config", f"Progress is not reported: {error}", once=True)
+            self._failures.report("config", add_hint(f"Progress is not reported: {error}"))
+        elif isinstance(error, ResponseError) and error.code == FOREIGN_REPLY_CODE:
+            reconciler.back_off(
+                steps, now, str(error), retry_after=error.retry_after if is_transient else WRONG_SERVER_DELAY
+            )
+            self._failures.report("foreign", add_hint(f"Progress is not reported at the moment: {error}"))
         elif isinstance(error, PermissionError):
             self._setup_error = str(error)
             reconciler.pause(steps, now + KEY_POLL_INTERVAL, str(error))
             source = "" if self._delivery is None else self._delivery.key_source
-            self._warn("key", f"Progress is not reported, the server refuses the key ({source}): {error}", once=True)
+            text = f"Progress is not reported, the server refuses the key ({source}): {error}"
+            self._failures.report("key", add_hint(text))
         elif isinstance(error, ResponseError) and error.status_code in (400, 413, 422):
             reconciler.halve_batch(steps, str(error))
         elif isinstance(error, ResponseError):
-            is_transient = error.status_code in (408, 429) or error.status_code >= 500
             wait = error.retry_after if is_transient else WRONG_SERVER_DELAY
             reconciler.back_off(steps, now, str(error), retry_after=wait, slow_down=error.status_code == 429)
-            self._warn("answer", f"Progress cannot be reported at the moment: {error}")
+            cause = "outage" if is_transient else "answer"
+            self._failures.report(cause, add_hint(f"Progress cannot be reported at the moment: {error}"))
         else:
             reconciler.back_off(steps, now, str(error))
-            self._warn("network", f"Progress cannot be reported at the moment: {error}")
+            self._failures.report("outage", add_hint(f"Progress cannot be reported at the moment: {error}"))
         if not is_known:
             with contextlib.suppress(Exception):  # a user's callback may raise anything
                 self._on_error(error)
@@ -418,14 +474,6 @@ class Sender:
         if self._deadline is None:
             return REQUEST_TIMEOUT
         return min(REQUEST_TIMEOUT, max(self._deadline - self._clock(), 0.05))
-
-    def _warn(self, kind: str, message: str, *, once: bool = False) -> None:
-        # The first of a kind at once, then one a minute: a week without the server must not fill the disk. A wrong
-        # setting is logged once.
-        now = self._clock()
-        if now >= self._warned_at.get(kind, -WARNING_INTERVAL) + WARNING_INTERVAL:
-            self._warned_at[kind] = math.inf if once else now
-            log(WARNING, "%s", message)
 
 
 def _wrap_unexpected(error: BaseException) -> TransportError:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from progressbar_tracker._models import MAX_AGE_SECONDS
+
 if TYPE_CHECKING:
     from progressbar_tracker._endings import FatalErrors
-    from progressbar_tracker._models import Number, Op, Status
+    from progressbar_tracker._models import Number, Op, Status, StuckAfter
+    from progressbar_tracker._output_tail import OutputTail
 
     class Source(Protocol):
         """A tracked run, read from the sender's thread."""
 
         record: object  # the reconciler's book-keeping of the run
+        started_at: float  # seconds of read_clock(), as the end
+        ended_at: float | None
+        tail: OutputTail | None  # the last lines of the output, if they are sent
+
+        @property
+        def parent(self) -> Source | None:
+            """The run of this process that encloses it."""
 
         @property
         def id(self) -> str:
             """The item's id."""
+
+        @property
+        def is_anonymous(self) -> bool:
+            """Whether the item has no id yet; its first use generates a unique one."""
 
         @property
         def run_id(self) -> str:
@@ -42,6 +56,10 @@ if TYPE_CHECKING:
             """Seconds from the start of the run to its first send."""
 
         @property
+        def is_hidden(self) -> bool:
+            """Whether a run that was never sent is not sent for now."""
+
+        @property
         def is_skippable(self) -> bool:
             """Whether an ended run that was never sent can be skipped."""
 
@@ -50,6 +68,13 @@ if TYPE_CHECKING:
 
         def get_static_fields(self) -> StaticFields:
             """Return the fields that are sent once."""
+
+        def receive_stop(self, requested_by: str) -> None:
+            """Stop the run if it is stoppable, because the server passes on a request for it.
+
+            Args:
+                requested_by: The name of the requester.
+            """
 
         def finalize(self, fatal_errors: FatalErrors) -> None:
             """Make the end state final, because the process ends now.
@@ -60,7 +85,12 @@ if TYPE_CHECKING:
 
 
 class Snapshot(NamedTuple):
-    """The state of a run at one instant: absolute, immutable, with the field names of the protocol."""
+    """The state of a run at one instant: absolute, immutable, with the field names of the protocol.
+
+    Attributes:
+        unit: The name of a unit if the run learns it after its start; ``None`` for that of its ``StaticFields``.
+        is_counted: Whether ``completed`` is known; the measurement of the speed starts when it becomes true.
+    """
 
     title: str
     description: str
@@ -69,6 +99,8 @@ class Snapshot(NamedTuple):
     weight: int
     status: Status
     error: str | None
+    unit: str | None = None
+    is_counted: bool = True
 
 
 class StaticFields(NamedTuple):
@@ -79,6 +111,8 @@ class StaticFields(NamedTuple):
     parent: str | None
     notify: tuple[str, ...] = ()
     deadline: str | None = None
+    stuck_after: StuckAfter = "auto"
+    stoppable: bool = False
 
 
 HEARTBEAT_TIMEOUT: Final = 60.0  # seconds of silence after which the server shows an item as stalled: four heartbeats
@@ -98,6 +132,26 @@ def add_static_fields(op: Op, fields: StaticFields, interval: float) -> None:
         op["notify"] = list(fields.notify)
     if fields.deadline is not None:
         op["deadline"] = fields.deadline
+    if fields.stuck_after != "auto":
+        op["stuck_after"] = fields.stuck_after
+    if fields.stoppable:
+        op["stoppable"] = True
+
+
+def add_times(op: Op, source: Source, snapshot: Snapshot, now: float) -> None:
+    """Put the age of a run into ``op``, and its duration if it has ended, both from the clock of runs.
+
+    Ages are durations, so the server needs no clock of the client. A part has an age of its own, and no duration.
+    """
+    started_at = source.started_at
+    op["age_seconds"] = _clean_seconds(now - started_at)
+    if snapshot.status != "running" and "part" not in op:
+        ended_at = source.ended_at
+        op["duration_seconds"] = _clean_seconds((now if ended_at is None else ended_at) - started_at)
+
+
+def _clean_seconds(seconds: float) -> float:
+    return round(min(max(seconds, 0.0), MAX_AGE_SECONDS), 3)
 
 
 def add_changes(op: Op, new: Snapshot, old: Snapshot) -> None:
@@ -118,3 +172,7 @@ def add_changes(op: Op, new: Snapshot, old: Snapshot) -> None:
         op["status"] = new.status
     if new.error != old.error:
         op["error"] = new.error
+    if new.unit != old.unit:
+        op["unit"] = new.unit
+    if new.is_counted is not old.is_counted:
+        op["completed"] = new.completed if new.is_counted else None

@@ -11,13 +11,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from progressbar_tracker._fork import importing
+from progressbar_tracker._fork import add_background_thread, importing
 from progressbar_tracker._log import ERROR, WARNING, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IDLE_TIMEOUT: Final = 5.0  # seconds without work after which the thread ends: a later fork does not warn of it then
+IDLE_TIMEOUT: Final = 5.0  # seconds without work after which the thread ends
 IDLE_POLL_DELAY: Final = 0.1  # seconds from the last work to the last poll; producers do not wake the thread meanwhile
 STEP_RETRY_DELAY: Final = 1.0  # seconds after a step that raised, doubled with each further failure
 MAX_STEP_RETRY_DELAY: Final = 60.0  # seconds; also the least time between two log lines about failures
@@ -94,6 +94,7 @@ class Worker:
         """Forget the thread and its locks. The child of a fork may do no more than these plain assignments."""
         self.thread = None
         self._start_failures = 0
+        self.start_error = ""  # the latest one
         self._step_failures = 0  # in a row
         self._lock = threading.Lock()
         self._wake_event = WakeEvent()
@@ -130,11 +131,13 @@ class Worker:
         try:
             self.thread = thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             thread.start()
+            add_background_thread(thread)
         except Exception as error:  # noqa: BLE001 - tracking stops, the program continues
             # The interpreter is shutting down or allows no daemon threads, the system has no threads or memory left, or
             # there is no sys.stderr, which a new thread needs.
             self.thread = None
             self._start_failures += 1
+            self.start_error = str(error) or type(error).__name__
             if self._start_failures == 1 and not quiet:
                 log(WARNING, "Progress is not reported, because no thread can be started: %s", error)
             return False

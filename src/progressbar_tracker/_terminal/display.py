@@ -14,17 +14,19 @@ import contextlib
 import os
 import sys
 import threading
-import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from progressbar_tracker._fork import importing
+from progressbar_tracker._clock import read_clock
 from progressbar_tracker._log import WARNING, log
 from progressbar_tracker._sender.worker import WakeEvent, Worker
-from progressbar_tracker._text import truncate
 
-from .screen import Screen
-from .tqdm_rows import Row, find_first_free_row, register_rows
+from .bars import REDRAW_INTERVAL, BarLine, Terminal
+from .budget import MAX_WAIT_SECONDS, WaitBudget
+from .cell import Cell, CellBar, CellOutput, find_cell
+from .marimo_cell import MarimoCell
+from .screen import MAX_FINAL_LINES
+from .tqdm_rows import Row, register_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,11 +39,19 @@ if TYPE_CHECKING:
 
         @property
         def started_at(self) -> float:
-            """Seconds since the epoch."""
+            """Seconds of the display's clock."""
 
         @property
         def is_nested(self) -> bool:
             """Whether the run is inside another one; then its bar disappears at the end."""
+
+        @property
+        def is_tentative(self) -> bool:
+            """Whether the end may still turn out to be a failure."""
+
+        @property
+        def page_url(self) -> str | None:
+            """The page of the run, or ``None`` without a server. For the display thread: it may import a module."""
 
         def sample(self) -> Snapshot:
             """Return the current state."""
@@ -64,56 +74,8 @@ if TYPE_CHECKING:
 
 
 FRAME_INTERVAL: Final = 0.1  # seconds
-ERROR_WIDTH: Final = 40  # columns
-REDRAW_INTERVAL: Final = 1.0  # seconds; updates the elapsed time of a bar without progress
-MAX_WAIT_SECONDS: Final = 0.5  # of the program's thread for one last frame
 FINALIZER_WAIT_SECONDS: Final = 0.1  # the same in a finalizer, whose thread may hold a lock that drawing needs
-WAIT_FRACTION: Final = 0.05  # maximum share of elapsed time that is spent waiting
 MAX_HIDDEN_SECONDS: Final = 1.0  # how long tqdm.write() may keep the bars cleared
-MAX_COLUMNS: Final = 1000
-MAX_CHARSET_LENGTH: Final = 20
-
-
-class _WaitBudget:
-    """Limits the waits of the program's threads to half a second, plus a twentieth of the time that passes."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._remaining = MAX_WAIT_SECONDS
-        self._updated_at = clock()
-
-    def wait(self, signal: WakeEvent, max_seconds: float) -> bool:
-        """Wait for a signal for at most ``max_seconds``. Return whether it was set."""
-        started_at = self._clock()
-        self._remaining = min(MAX_WAIT_SECONDS, self._remaining + (started_at - self._updated_at) * WAIT_FRACTION)
-        timeout = min(self._remaining, max_seconds)
-        is_set = signal.wait(timeout) if timeout > 0 else False
-        self._updated_at = self._clock()
-        self._remaining -= self._updated_at - started_at
-        return is_set
-
-
-class MeterSettings(NamedTuple):
-    """The settings that are read from tqdm's environment variables."""
-
-    ascii: bool | str | None = None
-    columns: int | None = None
-
-
-def read_meter_settings(environ: Mapping[str, str]) -> MeterSettings:
-    """Return the settings in ``TQDM_ASCII`` and ``TQDM_NCOLS``. Invalid values are ignored.
-
-    >>> read_meter_settings({"TQDM_ASCII": " .oO", "TQDM_NCOLS": "x"}), read_meter_settings({"TQDM_ASCII": "1"})
-    (MeterSettings(ascii=' .oO', columns=None), MeterSettings(ascii=True, columns=None))
-    """
-    text, columns = environ.get("TQDM_ASCII", ""), environ.get("TQDM_NCOLS", "")
-    charset: bool | str | None = None
-    if text.lower() in ("1", "true", "yes", "on"):
-        charset = True
-    elif text.lower() not in ("", "0", "false", "no", "off") and 2 <= len(text) <= MAX_CHARSET_LENGTH:
-        charset = text if text.isprintable() else None
-    is_valid = columns.isascii() and columns.isdecimal() and len(columns) < 5 and 0 < int(columns) <= MAX_COLUMNS
-    return MeterSettings(charset, int(columns) if is_valid else None)
 
 
 def are_bars_disabled(environ: Mapping[str, str]) -> bool:
@@ -121,100 +83,17 @@ def are_bars_disabled(environ: Mapping[str, str]) -> bool:
     return environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false", "no", "off")
 
 
-class _Terminal:
-    """A stream with its bars."""
-
-    def __init__(self, stream: object, settings: MeterSettings) -> None:
-        self.stream = stream
-        self.screen = Screen(stream)
-        self.bars: list[_BarLine] = []
-        self.settings = settings
-        self.first_row = 0
-        with contextlib.suppress(Exception):  # the program may change tqdm's bars at this moment
-            self.first_row = find_first_free_row()
-
-    def draw(self, *, hidden: bool) -> bool:
-        """Draw all bars, or clear them; return whether the stream accepted the output."""
-        _, rows = self.screen.size
-        lines = [] if hidden else [bar.text for bar in self.bars]
-        return self.screen.draw([*[""] * self.first_row, *lines][:rows] if lines else [])
-
-
-class _BarLine:
-    """One run as a line of text."""
-
-    def __init__(self, terminal: _Terminal, run: DisplayedRun, clock: Callable[[], float]) -> None:
-        with importing:
-            from tqdm.std import EMA, tqdm
-        self._format_meter: Callable[..., str] = tqdm.format_meter
-        self._terminal = terminal
-        self._clock = clock
-        self._leave = not run.is_nested
-        self._unit = run.get_static_fields().unit
-        self._started_at = clock() - max(time.time() - run.started_at, 0.0)
-        self._steps, self._seconds = EMA(0.3), EMA(0.3)
-        self._progressed_at = self._started_at
-        self._drawn_at = -REDRAW_INTERVAL
-        self._last_snapshot: Snapshot | None = None
-        self.text = ""
-        terminal.bars.append(self)
-
-    @property
-    def stream(self) -> object:
-        return self._terminal.stream
-
-    def draw(self, snapshot: Snapshot) -> None:
-        now = self._clock()
-        previous = self._last_snapshot
-        if snapshot == previous and now < self._drawn_at + REDRAW_INTERVAL:
-            return
-        step = snapshot.completed - (0 if previous is None else previous.completed)
-        if step > 0:
-            self._steps(step)
-            self._seconds(now - self._progressed_at)
-        if step:
-            self._progressed_at = now
-        self._last_snapshot, self._drawn_at = snapshot, now
-        seconds = self._seconds()
-        self.text = self._render_meter(snapshot, now, self._steps() / seconds if seconds > 0 else None)
-
-    def end(self, snapshot: Snapshot) -> None:
-        self._terminal.bars.remove(self)
-        if self._leave:
-            self._terminal.screen.add_final_line(self._render_meter(snapshot, self._clock(), None))
-
-    def _render_meter(self, snapshot: Snapshot, now: float, rate: float | None) -> str:
-        screen, settings = self._terminal.screen, self._terminal.settings
-        columns, _ = screen.size
-        total = snapshot.total
-        if total is not None and not 0 <= snapshot.completed <= total:
-            total = None  # avoids a warning of tqdm
-        failed = snapshot.status == "failed"
-        return self._format_meter(
-            n=snapshot.completed,
-            total=total,
-            elapsed=max(now - self._started_at, 0.0),
-            ncols=settings.columns or columns,
-            prefix=f"{snapshot.title}: {snapshot.description}" if snapshot.description else snapshot.title,
-            ascii=not screen.supports_unicode if settings.ascii is None else settings.ascii,
-            unit=self._unit,
-            unit_scale=self._unit == "B",
-            unit_divisor=1024,
-            rate=rate,
-            colour="red" if failed else None,
-            postfix=truncate(snapshot.error or "failed", ERROR_WIDTH) if failed else None,
-        )
-
-
 class Display:
     """Draws runs on a stream from a thread of its own.
 
     Args:
-        clock: Monotonic seconds.
+        clock: Seconds of the clock of runs.
         file: The stream; by default the value of ``sys.stderr`` at the start of a run.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, file: TextIO | None = None) -> None:
+    _uses_cells = True  # a bar in a notebook is an output of its cell
+
+    def __init__(self, clock: Callable[[], float] = read_clock, file: TextIO | None = None) -> None:
         self._clock = clock
         self._file = file
         self._worker = Worker("progressbar-display", self.draw_frame, self._has_pending)
@@ -224,22 +103,28 @@ class Display:
 
     def reset(self) -> None:
         """Forget all runs in the child of a fork: the bars belong to the parent."""
+        for terminal in getattr(self, "_terminals", ()):
+            terminal.guard.remove_hooks()
         self._bars: dict[int, tuple[DisplayedRun, Bar]] = {}
-        self._terminals: list[_Terminal] = []
+        self._terminals: list[Terminal] = []
+        self._outputs: list[CellOutput] = []
+        self._settled_keys: set[int] = set()  # id() of the runs of a cell that has ended
         self._added: deque[tuple[DisplayedRun, object]] = deque()
         self._ended: deque[WakeEvent] = deque()
+        self._lines: deque[tuple[str, object]] = deque(maxlen=MAX_FINAL_LINES)  # each with its stream
         self._active_keys: set[int] = set()  # id() of the runs that were added and have neither ended nor been dropped
         self._closing = False
         self._hidden_at: float | None = None  # when tqdm cleared the rows
         self._rows: list[Row] = []
         self._lock = threading.RLock()  # held by the display thread; the program's threads never acquire it
         self._drawing_thread = 0  # id of the thread that draws at the moment
-        self._wait_budget = _WaitBudget(self._clock)
+        self._wait_budget = WaitBudget(self._clock)
+        self._guard_budget = WaitBudget(self._clock)
         self._worker.reset()
 
     def add(self, run: DisplayedRun, *, quiet: bool = False) -> None:
         """Show a run from now on. Log one line if no thread can be started, unless ``quiet``."""
-        stream = self._current_stream()
+        stream = (find_cell() if self._uses_cells else None) or self._current_stream()
         if stream is None or stream is self._failed_stream:
             return
         self._active_keys.add(id(run))
@@ -256,11 +141,48 @@ class Display:
         """Like ``finish()``, but with a shorter wait for finalizers, which may run in any thread and under any lock."""
         self._finish(run, FINALIZER_WAIT_SECONDS)
 
+    def settle(self, run: DisplayedRun) -> None:
+        """Draw the last frame of a run of a cell, which was tentative until now, and wait for it within the budget."""
+        if id(run) in self._active_keys:
+            self._settled_keys.add(id(run))
+            self._finish(run, MAX_WAIT_SECONDS)
+
+    def write_line(self, text: str) -> None:
+        """Leave a line on stderr, above the bars, from any thread. Control characters are replaced by spaces.
+
+        The display thread writes the line. If no thread can be started, as at exit, this one writes it. The line is
+        lost if stderr fails or is blocked. No exception is raised.
+        """
+        stream = self._current_stream()
+        if stream is None or stream is self._failed_stream:
+            return
+        self._lines.append(("".join(char if char.isprintable() else " " for char in text), stream))
+        if not self._worker.needs_start:
+            self._worker.wake()
+        elif not self._worker.start(quiet=True):
+            with contextlib.suppress(BaseException):
+                self.draw_frame()
+
+    def write_text(self, text: str, file: TextIO) -> None:
+        """Write output of the program to a stream, with the bars on the same terminal cleared meanwhile."""
+
+        def write() -> None:
+            file.write(text)
+            file.flush()
+
+        guards = [terminal.guard for terminal in list(self._terminals) if terminal.bars]
+        guard = next((guard for guard in guards if guard.covers(file)), None)
+        if guard is None or guard.has_hooks_on(file):
+            file.write(text)
+        else:
+            guard.write(write, completes_line=text.endswith("\n"))
+
     def close(self) -> None:
         """Request the last frames of all runs, wait for them within the budget, and stop."""
-        if self._active_keys:
+        if self._active_keys or self._lines or self._terminals:
             self._closing = True
-            self._finish(None, MAX_WAIT_SECONDS)
+            if not self._finish(None, MAX_WAIT_SECONDS):
+                self._draw_last_frame()
         self._worker.stop(FRAME_INTERVAL)
 
     def draw_frame(self) -> float | None:
@@ -275,29 +197,46 @@ class Display:
     def _current_stream(self) -> object:
         return getattr(sys, "stderr", None) if self._file is None else self._file
 
-    def _finish(self, run: DisplayedRun | None, max_seconds: float) -> None:
+    def _finish(self, run: DisplayedRun | None, max_seconds: float) -> bool:
+        """Request a frame and wait for it. Return whether a thread draws it."""
         if run is not None:
             key = id(run)
             if key not in self._active_keys or (run.is_nested and key not in self._bars):
-                return  # it was never drawn
+                return True  # it was never drawn
         drawn = WakeEvent()
         self._ended.append(drawn)
         if self._worker.needs_start and not self._worker.start(quiet=True):
-            return
+            return False
         self._worker.wake()
         if self._drawing_thread != threading.get_ident():
-            self._wait_budget.wait(drawn, max_seconds)
+            self._wait_budget.wait(drawn.wait, max_seconds)
+        return True
+
+    def _draw_last_frame(self) -> None:
+        """Draw in this thread, because no thread can be started at exit. The stream is not waited for."""
+        if self._lock.acquire(timeout=FRAME_INTERVAL):
+            try:
+                with contextlib.suppress(BaseException):
+                    self.draw_frame()
+            finally:
+                self._lock.release()
 
     def _has_pending(self) -> bool:
-        return bool(self._added or self._ended)
+        return bool(self._added or self._ended or self._lines)
 
     def _draw_frame(self) -> float | None:
         ended = [self._ended.popleft() for _ in range(len(self._ended))]  # their runs are in _added already
+        closing, self._closing = self._closing, False
         error: BaseException | None = None
         try:
             error = self._open_added()
-            error = self._update_bars() or error
+            error = self._update_bars(closing=closing) or error
+            error = self._add_lines() or error
+            if closing:
+                for terminal in self._terminals:
+                    terminal.clear_taskbar()
             error = self._draw_terminals() or error
+            error = self._publish_outputs() or error
         finally:
             for drawn in ended:
                 drawn.set()
@@ -306,7 +245,8 @@ class Display:
         self._announce_rows()
         if self._bars:
             return FRAME_INTERVAL
-        return REDRAW_INTERVAL if self._terminals else None  # last frames may wait for a stream
+        # Last frames may wait for a stream.
+        return REDRAW_INTERVAL if any(not terminal.is_drawn for terminal in self._terminals) else None
 
     def _open_added(self) -> BaseException | None:
         failure = None
@@ -323,12 +263,26 @@ class Display:
                 self._disable_stream(stream)
         return failure
 
-    def _update_bars(self) -> BaseException | None:
-        failure, closing, self._closing = None, self._closing, False
+    def _add_lines(self) -> BaseException | None:
+        failure = None
+        for _ in range(len(self._lines)):
+            text, stream = self._lines.popleft()
+            try:
+                if stream is not self._failed_stream:
+                    self._open_terminal(stream).screen.add_final_line(text)
+            except BaseException as error:  # noqa: BLE001
+                failure = error
+                self._disable_stream(stream)
+        return failure
+
+    def _update_bars(self, *, closing: bool) -> BaseException | None:
+        failure = None
         for key, (run, bar) in list(self._bars.items()):
             try:
                 snapshot = run.sample()
                 has_ended = closing or snapshot.status != "running"
+                if isinstance(bar, CellBar) and bar.is_settled_later and run.is_tentative and not closing:
+                    has_ended = key in self._settled_keys  # the exception of the cell is not known yet
                 if has_ended:
                     bar.end(snapshot)
                 else:
@@ -343,11 +297,25 @@ class Display:
         failure, hidden = None, self._is_hidden
         for terminal in list(self._terminals):
             try:
-                if terminal.draw(hidden=hidden) and not terminal.bars:
+                terminal.draw(hidden=hidden)
+                if terminal.is_done:
                     self._terminals.remove(terminal)
             except BaseException as error:  # noqa: BLE001
                 failure = error
                 self._disable_stream(terminal.stream)
+        return failure
+
+    def _publish_outputs(self) -> BaseException | None:
+        failure = None
+        for output in list(self._outputs):
+            try:
+                output.publish()
+                if output.is_done:
+                    self._outputs.remove(output)
+            except BaseException as error:  # noqa: BLE001 - the kernel may be shutting down
+                failure = error
+                self._disable_stream(output)
+                self._outputs.remove(output)
         return failure
 
     def _announce_rows(self) -> None:
@@ -378,16 +346,27 @@ class Display:
         self._worker.wake()
 
     def _open_bar(self, run: DisplayedRun, stream: object) -> Bar:
+        if not isinstance(stream, Cell | MarimoCell):
+            return BarLine(self._open_terminal(stream), run, self._clock)
+        output = next((output for output in self._outputs if output.key == stream.key and output.has_room), None)
+        if output is None:
+            output = CellOutput(stream, self._clock)
+            self._outputs.append(output)
+        return CellBar(output, run, self._clock)
+
+    def _open_terminal(self, stream: object) -> Terminal:
         for terminal in self._terminals:
             if terminal.stream is stream:
-                break
-        else:
-            terminal = _Terminal(stream, read_meter_settings(os.environ))
-            self._terminals.append(terminal)
-        return _BarLine(terminal, run, self._clock)
+                return terminal
+        terminal = Terminal(stream, os.environ, self._guard_budget, self._clock)
+        self._terminals.append(terminal)
+        return terminal
 
     def _disable_stream(self, stream: object) -> None:
         self._failed_stream = stream
+        for terminal in self._terminals:
+            if terminal.stream is stream:
+                terminal.guard.remove_hooks()
         self._terminals = [terminal for terminal in self._terminals if terminal.stream is not stream]
         for key, (_, bar) in list(self._bars.items()):
             if bar.stream is stream:
@@ -396,6 +375,7 @@ class Display:
     def _remove_bar(self, key: int) -> None:
         self._bars.pop(key, None)
         self._active_keys.discard(key)
+        self._settled_keys.discard(key)
 
     def _log_error(self, error: BaseException) -> None:
         if self._is_error_logged:

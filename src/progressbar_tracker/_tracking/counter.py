@@ -77,7 +77,7 @@ def reset_lock() -> None:
 call_after_fork(reset_lock)
 
 
-def _acquire_lock() -> _Lock:
+def acquire_lock() -> _Lock:
     """Acquire and return the lock. If it is held longer than any live thread holds it, replace it."""
     lock = _lock
     while not lock.acquire(True, LOCK_TIMEOUT):
@@ -123,7 +123,7 @@ class Counter:
     def position(self) -> Number:
         """Units done. The current item of a loop, or the one at which it was left, does not count."""
         # Reading changes nothing, so it may interrupt a step. list() of a deque is one step of C.
-        lock = _acquire_lock()
+        lock = acquire_lock()
         try:
             position, deltas, units, yielded = self._base, self._deltas, self.unit_iterator, self._yielded
             if deltas:
@@ -158,7 +158,7 @@ class Counter:
             self._add(n)
 
     def _add(self, n: Number) -> None:
-        lock = _acquire_lock()
+        lock = acquire_lock()
         try:
             if n == 1 and not self._needs_lock:
                 if self.unit_iterator is None:
@@ -175,7 +175,7 @@ class Counter:
 
     def set(self, position: Number) -> None:
         """Replace the position by an absolute value."""
-        lock = _acquire_lock()
+        lock = acquire_lock()
         try:
             delta = position - self.position
             self._base += delta
@@ -206,7 +206,7 @@ class Counter:
         return _CountedIterator(iterator, _EndIterable(self, listener), self._start_loop(), listener)
 
     def _start_loop(self) -> repeat[bool]:
-        lock = _acquire_lock()
+        lock = acquire_lock()
         try:
             self._base += self._loop_count()
             self._yielded = yielded = repeat(True, _MAX_STEPS)
@@ -215,9 +215,9 @@ class Counter:
             lock.release()
         return yielded
 
-    def wrap_async_iterator(self, source: AsyncIterator[T], listener: AsyncLoopListener) -> AsyncIterator[T]:
+    def wrap_async_iterator(self, source: AsyncIterator[T], listener: AsyncLoopListener) -> CountedAsyncIterator[T]:
         """Wrap an asynchronous iterator, in Python: a step costs little beside an ``await``."""
-        return _CountedAsyncIterator(self, source, self._start_loop(), listener)
+        return CountedAsyncIterator(self, source, self._start_loop(), listener)
 
 
 class _EndIterable:
@@ -235,7 +235,7 @@ class _EndIterable:
         return iter(())
 
 
-class _SourceIterable:
+class SourceIterable:
     """Chained in front of the end: ``iter()`` of it returns the source unchanged."""
 
     __slots__ = ("_iterator",)
@@ -247,28 +247,19 @@ class _SourceIterable:
         return self._iterator
 
 
-class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
-    __slots__ = ("_listener", "_source")
+class CopiedAsSource:
+    """A copy is a copy of the source, if that can be copied. It neither counts nor ends the run."""
 
-    _source: Iterator[T]
-    _listener: LoopListener
+    __slots__ = ()
 
-    def __new__(
-        cls, source: Iterator[T], end: _EndIterable, selectors: Iterable[bool], listener: LoopListener
-    ) -> _CountedIterator[T]:
-        self = super().__new__(cls, chain(_SourceIterable(source), end), selectors)
-        self._source = source
-        self._listener = listener
-        return self
+    _source: Iterator[object]
 
-    # A copy is a copy of the source, if that can be copied. It neither counts nor ends the run.
-
-    def __copy__(self) -> Iterator[T]:
+    def __copy__(self) -> Iterator[object]:
         from copy import copy
 
         return copy(self._source)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Iterator[T]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Iterator[object]:
         from copy import deepcopy
 
         return deepcopy(self._source, memo)
@@ -276,11 +267,25 @@ class _CountedIterator(compress, Generic[T]):  # type: ignore[type-arg]  # a pla
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> str | tuple[Any, ...]:
         return self._source.__reduce_ex__(protocol)
 
+
+class _CountedIterator(CopiedAsSource, compress, Generic[T]):  # type: ignore[type-arg]  # a plain class when it runs
+    __slots__ = ("_listener", "_source")
+
+    _listener: LoopListener
+
+    def __new__(
+        cls, source: Iterator[T], end: _EndIterable, selectors: Iterable[bool], listener: LoopListener
+    ) -> _CountedIterator[T]:
+        self = super().__new__(cls, chain(SourceIterable(source), end), selectors)
+        self._source = source
+        self._listener = listener
+        return self
+
     def __del__(self) -> None:
         self._listener.on_released()
 
 
-class _CountedAsyncIterator(Generic[T]):
+class CountedAsyncIterator(Generic[T]):
     """Counts the items of an asynchronous iterator.
 
     It is not an asynchronous generator: that is finished by a cancellation or an exception, and one step has to end

@@ -22,18 +22,26 @@ if TYPE_CHECKING:
     from progressbar_tracker._sender.sender import Sender
     from progressbar_tracker._sender.snapshot import Snapshot
 
-    from .run import RunOptions
+    from .run_options import RunOptions
 
 
 class Reading(NamedTuple):
-    """The state of another bar at one instant. If ``completed`` is not a number, the last count stays."""
+    """The state of another bar at one instant. If ``completed`` is not a number, the last count stays.
+
+    Attributes:
+        has_ended: The bar has ended in an unknown way.
+        seconds_since_end: The age of that end, if the bar knows it.
+        is_hidden: The program does not show the bar for now.
+    """
 
     completed: object
     total: object
     title: str | None
     description: str
     unit: str
-    has_ended: bool = False  # in an unknown way
+    has_ended: bool = False
+    seconds_since_end: float = 0.0
+    is_hidden: bool = False
 
 
 class Mirror(Run):
@@ -45,15 +53,18 @@ class Mirror(Run):
         sender: The sender, or ``None`` if the run is not sent.
 
     Attributes:
+        is_entered: The bar has a loop or block: the bars in it are certainly inside it.
         read: Returns the other bar's state, or ``None`` when it is gone. Called from the sender's thread. After an
             exception the last state stays.
     """
 
-    __slots__ = ("has_own_title", "left_early", "outer_error_id", "read")
+    __slots__ = ("_is_hidden", "has_own_title", "is_entered", "left_early", "outer_error_id", "read")
 
     def __init__(self, id: str | None, options: RunOptions, sender: Sender | None) -> None:
         super().__init__(id, options, sender)
         self.read: Callable[[], Reading | None] | None = None
+        self._is_hidden = False
+        self.is_entered = False
         self.has_own_title = False  # the user's title, which stays
         self.left_early = False  # the loop in its block
         self.outer_error_id = 0  # id() of the exception that was being handled at the start: not an error of this run
@@ -80,8 +91,11 @@ class Mirror(Run):
         if not self.has_own_title and reading.title:
             self.title = reading.title
         self.description = reading.description
+        self._is_hidden = reading.is_hidden
         if reading.unit != self.options.unit:
             self.options = self.options._replace(unit=reading.unit)
+        if reading.has_ended and self.status == "running" and not self.in_block:
+            self.record_end(max(reading.seconds_since_end, 0.0))
         return reading.has_ended
 
     def _poll_finally(self) -> None:
@@ -89,10 +103,25 @@ class Mirror(Run):
         if read is not None:
             self._apply_reading(read, is_final=True)
 
-    def sample(self, before: Snapshot | None = None) -> Snapshot:
-        """Return the other bar's state now, or ``before`` itself if it is unchanged."""
+    def is_running(self) -> bool:
+        """Return whether the run and the other bar have not ended."""
         if self.status == "running" and self.poll() and not self.in_block:
             self.abandon()
+        return self.status == "running"
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the program does not show the other bar for now."""
+        return self._is_hidden
+
+    @property
+    def is_skippable(self) -> bool:
+        """Whether an ended run that was never sent can be skipped: always if the program has not shown it either."""
+        return super().is_skippable or (self._is_hidden and self.status != "running")
+
+    def sample(self, before: Snapshot | None = None) -> Snapshot:
+        """Return the other bar's state now, or ``before`` itself if it is unchanged."""
+        self.is_running()
         return super().sample(before)
 
     def end(self, status: Status, error: str | None = None) -> None:
@@ -116,6 +145,7 @@ class Mirror(Run):
         if self.status == "running":
             self._poll_finally()
             if self.is_done:
+                self.record_end()
                 self.status = "succeeded"
         super().finalize(fatal_errors)
 
@@ -131,7 +161,12 @@ class Mirror(Run):
 
 
 def start_mirror(
-    run: Mirror, frame: FrameType, read: Callable[[], Reading | None], *, parent: Run | None = None
+    run: Mirror,
+    frame: FrameType,
+    read: Callable[[], Reading | None],
+    *,
+    parent: Run | None = None,
+    age_seconds: float = 0.0,
 ) -> None:
     """Start a run that shows the results of ``read``.
 
@@ -140,10 +175,11 @@ def start_mirror(
         frame: A frame of the user's code.
         read: See ``Mirror.read``. Called in the sender's thread: it must not wait for a lock of the program.
         parent: The enclosing run, if it is not the current one of this thread.
+        age_seconds: Time since the start of the other bar.
     """
     run.read = read
     run.poll()
-    run.start(frame, in_block=False)
+    run.start(frame, in_block=False, age_seconds=max(age_seconds, 0.0))
     if parent is not None:
         run.parent = parent
     if run.sender is not None:

@@ -12,23 +12,28 @@ import os
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker._clock import read_clock
 from progressbar_tracker._config import PARENT_VARIABLE
 from progressbar_tracker._endings import get_primary_failure, is_stop
+from progressbar_tracker._fork import importing
 from progressbar_tracker._models import (
     MAX_DESCRIPTION_LENGTH,
     MAX_ERROR_LENGTH,
     MAX_GROUP_LENGTH,
     MAX_ID_LENGTH,
+    MAX_TAIL_BYTES,
     MAX_TITLE_LENGTH,
     MAX_UNIT_LENGTH,
     format_value,
+    is_complete,
 )
 from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
 from progressbar_tracker._text import clean_int, clean_number, clean_text, get_script_path
 
 from .counter import LOCK_TIMEOUT, Counter, is_gil_enabled
+from .places import describe_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +41,14 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._endings import FatalErrors
     from progressbar_tracker._models import Number, Status
+    from progressbar_tracker._output_tail import OutputTail
     from progressbar_tracker._sender.sender import Sender
     from progressbar_tracker._terminal.display import Display
 
-    from .deadline import Deadline
+    from .run_options import RunOptions
+    from .stop import OnStop, StopSwitch
 
-DEFAULT_INTERVAL: Final = 0.5  # seconds between two sends of an item
+MIN_REPORTED_SECONDS: Final = 1.0  # a run of this length is sent, even if it ended before its first send
 MAX_FIRST_SEND_DELAY: Final = 0.05  # seconds; a run that ends sooner costs no request
 
 # The innermost run: a bar that is made inside the loop of another one has that as its parent. A context variable keeps
@@ -65,6 +72,14 @@ def _take_run_number() -> int:
 
 # Called with every run that starts, in the program's thread: an observer must be quick, take no lock and not raise.
 start_observers: list[Callable[[Run], None]] = []
+
+
+def find_current_run() -> Run | None:
+    """Return the innermost running run of this thread or task."""
+    run = _current_run.get()
+    while run is not None and not run.is_running():
+        run = run.parent
+    return run
 
 
 class _ProcessToken:
@@ -139,25 +154,11 @@ def find_inherited_parent(item_id: str) -> str | None:
     return parent if parent and parent != item_id else None
 
 
-class RunOptions(NamedTuple):
-    """The options of a tracker that do not change."""
+def make_switch(on_stop: OnStop) -> StopSwitch:
+    """Return the switch of a stoppable run; few programs have one, so that its module is imported here."""
+    from .stop import StopSwitch
 
-    unit: str = "it"
-    group: str | None = None
-    keep: bool = False
-    interval: float = DEFAULT_INTERVAL
-    part: str | None = None  # the name of this process's part of the item; None is the item itself
-    notify: tuple[str, ...] = ()  # names of channels
-    deadline: Deadline | None = None
-
-    def intern(self) -> RunOptions:
-        """Return the shared instance with these values. Most bars of a program have the same options."""
-        if len(_interned_options) > 1000:  # a program that makes a new unit for each bar
-            _interned_options.clear()
-        return _interned_options.setdefault(self, self)
-
-
-_interned_options: dict[RunOptions, RunOptions] = {}
+    return StopSwitch(on_stop)
 
 
 class Run(Counter):
@@ -177,6 +178,7 @@ class Run(Counter):
         "caller_code",
         "description",
         "display",
+        "ended_at",
         "error",
         "in_block",
         "is_tentative",
@@ -188,6 +190,8 @@ class Run(Counter):
         "source_length",
         "started_at",
         "status",
+        "stop",
+        "tail",
         "title",
         "total",
         "weight",
@@ -209,10 +213,13 @@ class Run(Counter):
         self.in_block = False
         self.is_tentative = False
         self.display: Display | None = None
-        self.started_at = 0.0  # seconds since the epoch; set for the terminal bar and for deadlines only
+        self.started_at = 0.0  # seconds of read_clock(), as the end
+        self.ended_at: float | None = None
         self.caller_code: CodeType | None = None
         self.parent: Run | None = None
         self.record: object = None  # the reconciler's book-keeping
+        self.stop: StopSwitch | None = None  # of a stoppable run that has started
+        self.tail: OutputTail | None = None  # the output of a program, or the lines of log()
         self.pinned_run_id: str | None = None  # of a run that has parts in other processes, and of these parts
 
     def create_successor(self) -> Run:
@@ -236,21 +243,23 @@ class Run(Counter):
         self.pinned_run_id = self.run_id
         return self.pinned_run_id
 
-    def start(self, frame: FrameType, *, in_block: bool) -> None:
-        """Start now, in the code of ``frame``."""
+    def start(self, frame: FrameType, *, in_block: bool, age_seconds: float = 0.0) -> None:
+        """Start in the code of ``frame``: now, or ``age_seconds`` ago."""
+        self.started_at = read_clock() - age_seconds
         self.status = "running"
         self.in_block = in_block
         self.caller_code = frame.f_code
-        if self.options.deadline is not None:
-            self.started_at = time.time()
         if self.title is None and self._id is None:
-            self.title = f"{frame.f_code.co_filename.rpartition(os.sep)[2]}:{frame.f_lineno}"
-        outer = _current_run.get()
-        while outer is not None and outer.status != "running":
-            outer = outer.parent
-        self.parent = outer
+            self.title = describe_place(frame)
+        self.parent = find_current_run()
+        if self.options.stoppable or (self.options.stoppable is None and self.parent is None):
+            self.stop = make_switch(self.options.on_stop)
         for observe in start_observers:
             observe(self)
+
+    def is_running(self) -> bool:
+        """Return whether the run has started and not ended."""
+        return self.status == "running"
 
     def make_current(self) -> None:
         """Make this run the parent of the runs that start in this thread or task."""
@@ -264,9 +273,27 @@ class Run(Counter):
         return self._id
 
     @property
+    def is_anonymous(self) -> bool:
+        """Whether the item has no id yet. Short loops never need one."""
+        return self._id is None
+
+    @property
     def run_id(self) -> str:
         """Unique to this run, in any process."""
         return self.pinned_run_id or f"{_ProcessToken.get()}-{self._number}"
+
+    @property
+    def page_url(self) -> str | None:
+        """The page of the item or, after the end, of the run. ``None`` until the sender has found its server."""
+        server_url = None if self.sender is None else self.sender.server_url
+        if server_url is None:
+            return None
+        with importing:
+            from urllib.parse import quote
+        # Browsers resolve dots in a path, encoded or not.
+        page = f"?id={self.id}" if self.id in (".", "..") else quote(self.id, safe="")
+        run = "" if self.status == "running" else f"{'&' if '?' in page else '?'}run={quote(self.run_id, safe='')}"
+        return f"{server_url.rstrip('/')}/items/{page}{run}"
 
     @property
     def part(self) -> str | None:
@@ -294,9 +321,19 @@ class Run(Counter):
         return self.options.interval if self.parent is not None else min(MAX_FIRST_SEND_DELAY, self.options.interval)
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether the run is not sent for now, because the program does not show it either."""
+        return False
+
+    @property
     def is_skippable(self) -> bool:
-        """Whether an ended run that was never sent can be skipped."""
-        return self.status in ("succeeded", "stopped") and not self.options.keep and self.pinned_run_id is None
+        """Whether an ended run that was never sent can be skipped. A longer one is sent after an outage."""
+        if self.status not in ("succeeded", "stopped") or self.options.keep or self.pinned_run_id is not None:
+            return False
+        if self.tail is not None:
+            return False
+        shortest = max(self.first_send_delay, MIN_REPORTED_SECONDS)
+        return self.ended_at is None or self.ended_at - self.started_at < shortest
 
     def sample(self, before: Snapshot | None = None) -> Snapshot:
         """Return the state now, or ``before`` itself if it is unchanged."""
@@ -307,7 +344,7 @@ class Run(Counter):
         description, weight = self.description, self.weight
         # The common case: at most the position has changed, and the texts are clean already.
         if before is not None:
-            old_title, old_description, old_position, old_total, old_weight, old_status, _ = before
+            old_title, old_description, old_position, old_total, old_weight, old_status, _, _, _ = before
             if (
                 title is old_title
                 and description is old_description
@@ -337,12 +374,34 @@ class Run(Counter):
             None if group is None else clean_text(group, MAX_GROUP_LENGTH) or None,
             find_inherited_parent(self.id) if self.parent is None else self.parent.id,
             self.options.notify,
-            None if deadline is None else deadline.to_rfc3339(self.started_at),
+            None if deadline is None else deadline.to_rfc3339(time.time() - (read_clock() - self.started_at)),
+            self.options.stuck_after,
+            self.stop is not None,
         )
+
+    def log(self, text: object) -> None:
+        """Add lines to the output tail of the run, until it ends. A part of another process's run has none."""
+        if self.sender is None or self.options.part is not None or self.status not in (None, "running"):
+            return
+        if self.tail is None:
+            with importing:
+                from .tail import make_log_tail
+            self.tail = make_log_tail()
+        if self.tail is not None:
+            self.tail.add_line(clean_text(text, MAX_TAIL_BYTES, allow_newlines=True))
+
+    def record_end(self, seconds_ago: float = 0.0) -> None:
+        """Record the end at this instant, or ``seconds_ago``, unless it is recorded. The status may follow later."""
+        if self.ended_at is None:
+            self.ended_at = read_clock() - seconds_ago
 
     def end(self, status: Status, error: str | None = None) -> None:
         """End the run, unless it has ended. For ordinary code in the program's thread."""
         if self.status == "running":
+            if self.ended_at is None:
+                self.ended_at = read_clock()
+            if status == "succeeded" and self.stop is not None and self._has_stopped(self.stop):
+                status = "stopped"
             self.error = error
             self.status = status
             if self.sender is not None:
@@ -352,6 +411,23 @@ class Run(Counter):
                     self.sender.flush_if_online()
             if self.display is not None:
                 self.display.finish(self)
+
+    def _has_stopped(self, stop: StopSwitch) -> bool:
+        """Return whether the program has ended the run early on request: by its loop, or without one."""
+        if stop.has_loop or stop.requested_by is None:
+            return stop.has_ended_loop
+        total = self.source_length if self.total is None else self.total
+        return total is None or not is_complete(self.position, total)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the stop of the run was requested."""
+        return self.stop is not None and self.stop.requested_by is not None
+
+    def receive_stop(self, requested_by: str) -> None:
+        """Stop the run if it is stoppable and has not ended. Called in the sender's thread."""
+        if self.stop is not None and self.status == "running":
+            self.stop.request(requested_by, self.id)
 
     def end_block(self, error: BaseException | None = None) -> None:
         """End the run of a block: by its error, or else as stopped if its loop is unfinished."""
@@ -373,6 +449,7 @@ class Run(Counter):
     def abandon(self) -> None:
         """End the run tentatively as stopped. For finalizers: sets attributes, appends once, waits for no lock."""
         if self.status == "running":
+            self.record_end()
             self.is_tentative = True
             self.status = "stopped"
             if self.sender is not None:
@@ -390,6 +467,25 @@ class Run(Counter):
         if status != "stopped":
             self.end(status, text)
 
+    def settle(self, fatal_errors: FatalErrors) -> None:
+        """Make a tentative end final, because the notebook cell that it belongs to has ended.
+
+        Args:
+            fatal_errors: As in ``finalize()``, of the exception that ended the cell. A run whose code is not among them
+                may continue in another cell, unless its loop was left.
+        """
+        is_open = self.is_tentative or (self.status == "running" and not self.in_block)
+        failure = None if self.caller_code is None else fatal_errors.get(self.caller_code)
+        if is_open and failure is not None:
+            self.record_end()
+            self.error = _format_failure(*failure)
+            self.status = "failed"
+            self.is_tentative = False
+            if self.sender is not None:
+                self.sender.ended_sources.append(self)
+        if self.status != "running" and self.display is not None:
+            self.display.settle(self)
+
     def finalize(self, fatal_errors: FatalErrors) -> None:
         """Make the end state final, because the process ends now.
 
@@ -397,6 +493,7 @@ class Run(Counter):
             fatal_errors: The failure of each code object that a fatal exception came through; empty without one.
         """
         if self.status == "running":
+            self.record_end()
             self.is_tentative = True
             self.status = "stopped"
         if self.is_tentative and self.caller_code is not None:

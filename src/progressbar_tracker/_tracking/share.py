@@ -8,7 +8,8 @@ from progressbar_tracker import _runtime
 from progressbar_tracker._models import MAX_PART_LENGTH, format_value
 from progressbar_tracker._text import clean_text
 
-from .run import DEFAULT_INTERVAL, Run, RunOptions, get_program_name, make_unique_name
+from .run import Run, get_program_name, make_unique_name
+from .run_options import DEFAULT_INTERVAL, RunOptions
 from .tracker import Tracker, check_interval, select_display
 
 if TYPE_CHECKING:

@@ -14,8 +14,10 @@ import atexit
 import contextlib
 import functools
 import inspect
+import math
 import sys
-import weakref
+import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from tqdm.std import tqdm as std_tqdm
@@ -23,96 +25,129 @@ from tqdm.std import tqdm as std_tqdm
 from progressbar_tracker._log import DEBUG, log
 
 from .counter import LOCK_TIMEOUT
-from .mirror import Mirror, Reading, find_user_frame, start_mirror
+from .mirror import Mirror, find_user_frame, start_mirror
+from .nesting import PlacedMirror, has_open_bars
+from .patches import call_safely
+from .run import start_observers
+from .tqdm_loop import LoopMirror
+from .tqdm_reader import BarReader, HiddenMarker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
-original_init = std_tqdm.__init__
+    from progressbar_tracker._sender.sender import Sender
+
+_INIT_SIGNATURE: Final = inspect.signature(std_tqdm.__init__)
 # The index of ``disable`` among the positional arguments.
-_DISABLE_POSITION: Final = list(inspect.signature(original_init).parameters).index("disable") - 1
+_DISABLE_POSITION: Final = list(_INIT_SIGNATURE.parameters).index("disable") - 1
+
+# Set while a library makes a bar that only draws the state of another one, which is shown.
+is_shown_elsewhere: ContextVar[bool] = ContextVar("progressbar_tracker_is_shown_elsewhere", default=False)
 
 MIRROR_ATTRIBUTE: Final = "_progressbar_mirror"  # of a bar that is shown; None while the bar is being made
-
-
-class _BarReader:
-    """Reads a tqdm bar, held weakly. Unchanged texts stay the same objects, so that comparing them is cheap."""
-
-    __slots__ = ("_bar", "_desc", "_has_own_title", "_postfix", "_text", "_title")
-
-    def __init__(self, bar: object, *, has_own_title: bool) -> None:
-        self._bar = weakref.ref(bar)
-        self._has_own_title = has_own_title
-        self._desc: object = None
-        self._postfix: object = None
-        self._title: str | None = None
-        self._text = ""
-
-    def __call__(self) -> Reading | None:
-        bar: Any = self._bar()
-        if bar is None:
-            return None
-        n, total = bar.n, bar.total
-        scale = bar.unit_scale
-        if scale is not False and scale is not True and isinstance(scale, int | float):
-            n, total = n * scale, total and total * scale  # as in the terminal
-        if bar.desc is not self._desc or bar.postfix is not self._postfix:
-            self._desc, self._postfix = bar.desc, bar.postfix
-            desc = str(self._desc or "").strip().removesuffix(":")
-            postfix = "" if self._postfix is None else str(self._postfix)
-            self._title = desc or None
-            self._text = " \N{MIDDLE DOT} ".join(filter(None, (desc, postfix))) if self._has_own_title else postfix
-        has_ended = bool(bar.disable) and not isinstance(bar, _HiddenMarker)
-        return Reading(n, total, self._title, self._text, str(bar.unit).strip(), has_ended)
 
 
 class _RunReference:
     """The run of one bar. A copy of the bar has it in its dictionary too, but has no run."""
 
-    __slots__ = ("_bar_id", "run")
+    __slots__ = ("bar_id", "is_automatic", "run")
 
-    def __init__(self, bar: object, run: Mirror) -> None:
-        self._bar_id = id(bar)
+    def __init__(self, bar: object, run: Mirror, *, is_automatic: bool) -> None:
+        self.bar_id = id(bar)
         self.run = run
-
-    def get_run(self, bar: object) -> Mirror | None:
-        return self.run if id(bar) == self._bar_id else None
+        self.is_automatic = is_automatic
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()  # copies and pickles contain None in its place
 
 
+def _find_reference(bar: object) -> _RunReference | None:
+    reference = getattr(bar, "__dict__", {}).get(MIRROR_ATTRIBUTE)
+    is_own = reference.__class__ is _RunReference and reference.bar_id == id(bar)
+    return reference if is_own else None
+
+
 def find_run(bar: object) -> Mirror | None:
     """Return the run that shows a bar, or ``None``."""
-    reference = getattr(bar, "__dict__", {}).get(MIRROR_ATTRIBUTE)
-    return reference.get_run(bar) if isinstance(reference, _RunReference) else None
+    reference = _find_reference(bar)
+    return None if reference is None else reference.run
 
 
-def attach_mirror(bar: Any, run: Mirror, frame: FrameType) -> None:
-    """Start to show a bar that is complete and not disabled."""
-    bar.__dict__[MIRROR_ATTRIBUTE] = _RunReference(bar, run)
-    run.has_own_title = run.title is not None
-    run.outer_error_id = id(sys.exception())
-    start_mirror(run, find_user_frame(frame, "tqdm"), _BarReader(bar, has_own_title=run.has_own_title))
+def _find_running(bar: object) -> Mirror | None:
+    """Return the run that shows a bar and has not ended, or ``None``. Raises nothing."""
+    reference = _find_reference(bar)
+    return reference.run if reference is not None and reference.run.status == "running" else None
+
+
+def release_automatic_run(bar: object) -> bool:
+    """End the run that ``install()`` has given to a bar; return whether the bar is free for another one."""
+    reference = _find_reference(bar)
+    if reference is not None and reference.is_automatic:
+        reference.run.end("stopped")
+    return reference is None or reference.is_automatic
+
+
+def has_own_loop(args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Return whether a new bar is a loop's, and certainly inside the current run: only other bars search their parent.
+
+    Args:
+        args: The positional arguments of the bar.
+        options: Its keywords.
+    """
+    return get_iterable(args, options) is not None and not has_open_bars()
+
+
+def select_run_class(args: tuple[Any, ...], options: Mapping[str, Any]) -> type[Mirror]:
+    """Return the class for the run of a new bar. The arguments are those of ``has_own_loop()``."""
+    return Mirror if has_own_loop(args, options) else PlacedMirror
+
+
+def attach_loop(bar: Any, frame: FrameType, sender: Sender, *, is_automatic: bool = False) -> None:
+    """Start to show a bar without options of ours, which has its own loop, is complete and not disabled."""
+    run = LoopMirror(bar, find_user_frame(frame, "tqdm"), sender)
+    bar.__dict__[MIRROR_ATTRIBUTE] = _RunReference(bar, run, is_automatic=is_automatic)
+    for observe in start_observers:
+        observe(run)
+    sender.add(run)
     _register_exit_hook()
 
 
-def _on_enter(bar: object, frame: FrameType, *, in_block: bool = False) -> None:
+def get_iterable(args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """Return the iterable of a new bar by its arguments, or ``None``."""
+    return args[0] if args else options.get("iterable")
+
+
+def attach_mirror(bar: Any, run: Mirror, frame: FrameType, *, is_automatic: bool = False) -> None:
+    """Start to show a bar that is complete and not disabled."""
+    bar.__dict__[MIRROR_ATTRIBUTE] = _RunReference(bar, run, is_automatic=is_automatic)
+    run.has_own_title = run.title is not None
+    run.outer_error_id = id(sys.exception())
+    frame = find_user_frame(frame, "tqdm")
+    if isinstance(run, PlacedMirror):
+        run.place(frame)
+    start_mirror(
+        run,
+        frame,
+        BarReader(bar, has_own_title=run.has_own_title),
+        age_seconds=time.time() - getattr(bar, "start_t", math.inf),  # a hidden bar has no start
+    )
+    if run.stop is not None and getattr(bar, "iterable", None) is not None:
+        bar.iterable = run.stop.make_stoppable(bar.iterable, run)
+    _register_exit_hook()
+
+
+def _on_enter(run: Mirror, frame: FrameType, *, in_block: bool = False) -> None:
     """Make the run of a bar the parent of the runs that start in its loop or block."""
-    run = find_run(bar)
-    if run is not None and run.status == "running":
-        run.caller_code = find_user_frame(frame, "tqdm").f_code
-        run.in_block = run.in_block or in_block
-        run.outer_error_id = id(sys.exception())
-        run.make_current()
+    run.caller_code = find_user_frame(frame, "tqdm").f_code
+    run.in_block = run.in_block or in_block
+    run.is_entered = True
+    run.outer_error_id = id(sys.exception())
+    run.make_current()
 
 
-def _on_close(bar: object, frame: FrameType) -> None:
+def _on_close(run: Mirror, frame: FrameType) -> None:
     """End the run of a bar, in the way that the caller of ``close`` shows."""
-    run = find_run(bar)
-    if run is None or run.status != "running":
-        return
     error = sys.exception()
     while frame.f_code.co_name == "close" and frame.f_back is not None:  # the method of a subclass
         frame = frame.f_back
@@ -150,7 +185,7 @@ def attach_hidden_mirror(
     bar: Any, run: Mirror, args: tuple[Any, ...], options: dict[str, Any], frame: FrameType
 ) -> None:
     """Start to show a bar that tqdm has disabled without a terminal. tqdm keeps no state of such a bar."""
-    arguments = inspect.signature(original_init).bind_partial(None, *args, **options).arguments
+    arguments = _INIT_SIGNATURE.bind_partial(None, *args, **options).arguments
     bar.desc, bar.unit, bar.unit_scale, bar.postfix = arguments.get("desc"), arguments.get("unit", "it"), False, None
     if postfix := arguments.get("postfix"):
         try:
@@ -167,7 +202,9 @@ def attach_hidden_mirror(
 
 def _wrap_close(original: Callable[..., Any]) -> Callable[..., Any]:
     def close(self: Any) -> None:
-        _on_close(self, sys._getframe(1))  # noqa: SLF001
+        run = _find_running(self)
+        if run is not None:
+            call_safely(_on_close, run, sys._getframe(1))  # noqa: SLF001
         original(self)
 
     return close
@@ -175,7 +212,9 @@ def _wrap_close(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_iter(original: Callable[..., Any]) -> Callable[..., Any]:
     def loop(self: Any) -> Any:
-        _on_enter(self, sys._getframe(1))  # noqa: SLF001
+        run = _find_running(self)
+        if run is not None:
+            call_safely(_on_enter, run, sys._getframe(1))  # noqa: SLF001
         return original(self)
 
     return loop
@@ -183,7 +222,9 @@ def _wrap_iter(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_enter(original: Callable[..., Any]) -> Callable[..., Any]:
     def __enter__(self: Any) -> Any:  # noqa: N807
-        _on_enter(self, sys._getframe(1), in_block=True)  # noqa: SLF001
+        run = _find_running(self)
+        if run is not None:
+            call_safely(_on_enter, run, sys._getframe(1), in_block=True)  # noqa: SLF001
         return original(self)
 
     return __enter__
@@ -194,24 +235,27 @@ def _wrap_exit(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return original(self, kind, error, traceback)
         finally:
-            run = find_run(self)
+            run = _find_running(self)
             if run is not None:
-                run.end_block(error)
+                call_safely(run.end_block, error)
 
     return __exit__
 
 
+HOOK_WRAPPERS: Final[dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]] = {
+    "close": _wrap_close,
+    "__iter__": _wrap_iter,
+    "__aiter__": _wrap_iter,
+    "__enter__": _wrap_enter,
+    "__exit__": _wrap_exit,
+}
+"""By method of a bar: a function that gets the original and returns the method that replaces it."""
+
+
 def build_hooks(kind: type) -> dict[str, Callable[..., Any]]:
     """Return the methods that replace those of a class of bars."""
-    wrappers = {
-        "close": _wrap_close,
-        "__iter__": _wrap_iter,
-        "__aiter__": _wrap_iter,
-        "__enter__": _wrap_enter,
-        "__exit__": _wrap_exit,
-    }
     hooks: dict[str, Callable[..., Any]] = {}
-    for name, wrap in wrappers.items():
+    for name, wrap in HOOK_WRAPPERS.items():
         original = getattr(kind, name, None)
         if original is not None:
             hooks[name] = functools.wraps(original)(wrap(original))
@@ -247,12 +291,6 @@ def get_mirrored_class(kind: type) -> type:
     )
 
 
-class _HiddenMarker:
-    """Marks the classes of bars that tqdm has disabled, and that count for the server only."""
-
-    __slots__ = ()
-
-
 class _LoopListener:
     """Passes the end of a loop to the run, and holds the bar until then. The run must not hold it."""
 
@@ -270,10 +308,10 @@ def _update_hidden(self: Any, n: float | None = 1) -> None:
 
 
 def _iterate_hidden(self: Any) -> Iterator[Any]:
-    run = find_run(self)
-    if run is None or run.status != "running":
+    run = _find_running(self)
+    if run is None:
         return iter(self.iterable)
-    _on_enter(self, sys._getframe(1))  # noqa: SLF001
+    call_safely(_on_enter, run, sys._getframe(1))  # noqa: SLF001
     # Counted as by track(), which is cheaper than tqdm's own loop over a disabled bar.
     return run.wrap_iterator(iter(self.iterable), _LoopListener(self, run))
 
@@ -287,7 +325,7 @@ def _get_hidden_class(kind: type) -> type:
         "__iter__": _iterate_hidden,
     }
     names["__reduce_ex__"] = _make_reduce_ex(kind)
-    return type(kind.__name__, (kind, _HiddenMarker), {**build_hooks(kind), **names})
+    return type(kind.__name__, (kind, HiddenMarker), {**build_hooks(kind), **names})
 
 
 # --- the end of the process -------------------------------------------------------------------------------------------

@@ -15,28 +15,33 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypedDict, TypeVar, cast, overload
 
 from progressbar_tracker import _runtime
 from progressbar_tracker._models import check_notify, format_value
+from progressbar_tracker._terminal.cell import find_cell
 from progressbar_tracker._terminal.display import are_bars_disabled
+from progressbar_tracker._terminal.screen import is_stderr_terminal
 from progressbar_tracker._text import clean_number
 
+from .cell_errors import watch_cell
 from .deadline import make_deadline
-from .run import DEFAULT_INTERVAL, Run, RunOptions, format_error, normalize_id
+from .run import Run, format_error, normalize_id
+from .run_options import DEFAULT_INTERVAL, RunOptions
+from .stuck_after import check_stuck_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
     from types import FrameType, TracebackType
-    from typing import Unpack
+    from typing import TextIO, Unpack
 
-    from progressbar_tracker._models import Number, Status
+    from progressbar_tracker._models import Number, Status, StuckAfter
     from progressbar_tracker._sender.sender import Sender
     from progressbar_tracker._terminal.display import Display
 
     from .deadline import DeadlineLike
     from .share import Share
+    from .stop import OnStop
 
     class TrackOptions(TypedDict, total=False):
         """The keywords of ``track()`` except ``client``."""
@@ -51,8 +56,11 @@ if TYPE_CHECKING:
         keep: bool
         notify: str | Sequence[str] | None
         deadline: DeadlineLike | None
+        stuck_after: StuckAfter
         interval: float
         display: bool | None
+        stoppable: bool | None
+        on_stop: OnStop
 
     class HasSender(Protocol):
         """A client that trackers can be bound to: ``ProgressBar`` or ``AsyncProgressBar``."""
@@ -136,6 +144,11 @@ class Tracker(Generic[T]):
         """The status of the latest run; ``None`` before the first."""
         return self._run.status
 
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the stop of the latest run was requested; only of a stoppable one."""
+        return self._run.stop_requested
+
     def __repr__(self) -> str:
         return f"<Tracker {self.id!r}: {self.completed} of {self.total}, {self.status or 'not begun'}>"
 
@@ -150,14 +163,17 @@ class Tracker(Generic[T]):
             raise TypeError("this tracker has no iterable: use it in a with block, and advance() or update()")
         source = iter(cast("Iterable[T]", self._iterable))
         run = self._start_loop_run(_get_caller_frame())
-        return run.wrap_iterator(source, run)
+        return run.wrap_iterator(source if run.stop is None else run.stop.wrap_iterator(source, run), run)
 
     def __aiter__(self) -> AsyncIterator[T]:
         if not hasattr(type(self._iterable), "__aiter__"):
             raise TypeError(f"async for needs an asynchronous iterable, not {format_value(self._iterable)}")
         source = aiter(cast("AsyncIterable[T]", self._iterable))
         run = self._start_loop_run(_get_caller_frame())
-        return run.wrap_async_iterator(source, run)
+        iterator = run.wrap_async_iterator(source, run)
+        if run.stop is not None:
+            run.stop.watch(iterator)
+        return iterator
 
     def __copy__(self) -> Tracker[T]:
         return _DetachedTracker(self._iterable, self._run.create_detached())
@@ -258,6 +274,39 @@ class Tracker(Generic[T]):
         self._run.end_block()
         self._unit_iterator = None
 
+    def write(self, text: object, *, file: TextIO | None = None, end: str = "\n") -> None:
+        """Print a line above the bars, like ``print(text, end=end, file=file)``.
+
+        ``print()`` itself does the same on a terminal, unless the variable ``PROGRESSBAR_PRINT_GUARD`` is ``0``.
+
+        Args:
+            text: A string, or an object for ``str()``.
+            file: The stream; by default ``sys.stdout``.
+            end: Appended to the text.
+        """
+        stream = sys.stdout if file is None else file
+        if stream is None:  # as for print()
+            return
+        if self._run.display is None:
+            stream.write(f"{text}{end}")
+        else:
+            self._run.display.write_text(f"{text}{end}", stream)
+
+    def log(self, text: object) -> None:
+        """Send lines to the server, which shows the last ones on the page of the run. Nothing is printed.
+
+        The last 100 lines are kept, at most 64 KiB. Secrets are masked by their form, which can miss some. Reading them
+        needs the permission ``read_tail``. The call is cheap, but not meant for every item of a fast loop.
+
+        Args:
+            text: One or more lines: a string, or an object for ``str()``.
+
+        Example:
+            >>> with track(total=2, id="import") as bar:
+            ...     bar.log("skipped row 7: no date")
+        """
+        self._run.log(text)
+
     def share(self) -> Share:
         """Return a small handle by which other processes add to this bar, each with a part of its own.
 
@@ -299,8 +348,9 @@ class Tracker(Generic[T]):
             run.display = display
         run.start(frame, in_block=in_block)
         run.make_current()
+        if "ipykernel" in sys.modules:
+            watch_cell(run)
         if run.display is not None:
-            run.started_at = time.time()
             run.display.add(run, quiet=run.sender is not None)  # the sender logs the same failures
         if run.sender is not None:
             run.sender.add(run)
@@ -364,9 +414,12 @@ def track(
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
     deadline: DeadlineLike | None = None,
+    stuck_after: StuckAfter = "auto",
     interval: float = DEFAULT_INTERVAL,
     client: HasSender | None = None,
     display: bool | None = None,
+    stoppable: bool | None = None,
+    on_stop: OnStop = "end",
 ) -> Tracker[T] | Tracker[None]:
     """Wrap a loop, or make a block, whose progress is shown on the server.
 
@@ -391,16 +444,26 @@ def track(
             8. The server's operator sets up channels.
         deadline: A running item is late after this instant, in local time if the ``datetime`` has no time zone. A
             ``timedelta`` or a number of seconds starts with each run.
+        stuck_after: Seconds above 0 without progress after which a running item is stuck; ``None`` turns the detection
+            off. By default the server derives the time from this run and its former runs. An item without a count needs
+            a number here.
         interval: Least seconds between two sends, 0.05 to 3600.
         client: A ``ProgressBar`` whose server and key replace the configured ones.
-        display: Draw a terminal bar; by default if stderr is a terminal.
+        display: Draw a bar; by default if stderr is a terminal, or in a notebook.
+        stoppable: Accept requests to stop the run, from the page, ``progressbar-tracker stop`` or a client. The loop
+            ends before its next item, as if the source were exhausted, and the run as stopped. ``stop_requested`` of
+            the tracker is then true. A block checks that itself. By default only an outermost loop under ``run
+            --stoppable`` accepts them.
+        on_stop: ``"raise"`` raises ``StopRequested`` instead of ending the loop, for code after the loop that would
+            take a partial result for a complete one.
 
     Returns:
-        A ``Tracker``: iterable, context manager, with ``advance()``, ``update()``, ``fail()`` and ``close()``.
+        A ``Tracker``: iterable, context manager, with ``advance()``, ``update()``, ``write()``, ``fail()`` and
+        ``close()``.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: ``interval``, ``notify`` or ``deadline`` is out of range.
+        ValueError: ``interval``, ``notify``, ``deadline``, ``stuck_after`` or ``on_stop`` is out of range.
 
     Example:
         >>> sum(track([1, 2, 3], id="adding", display=False))
@@ -415,7 +478,8 @@ def track(
         iter(cast("Iterable[T]", iterable))  # accepts an object with only __getitem__, else raises a clear error
     run = create_run(
         Run, id=id, title=title, description=description, total=total, unit=unit, weight=weight, group=group, keep=keep,
-        notify=notify, deadline=deadline, interval=interval, client=client,
+        notify=notify, deadline=deadline, stuck_after=stuck_after, interval=interval, client=client,
+        stoppable=select_stoppable(stoppable, has_loop=iterable is not None), on_stop=on_stop,
     )  # fmt: skip
     run.display = select_display(display)
     return Tracker(cast("Iterable[T] | None", iterable), run)
@@ -431,13 +495,18 @@ def create_run(
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
     deadline: DeadlineLike | None = None,
+    stuck_after: StuckAfter = "auto",
     client: HasSender | None = None,
     unit: str = "it",
     description: str = "",
     total: Number | None = None,
     interval: float = DEFAULT_INTERVAL,
+    stoppable: bool | None = False,
+    on_stop: OnStop = "end",
 ) -> R:
     """Validate the arguments of ``track()`` and return a new run with them.
+
+    Here ``stoppable=None`` means: if it is an outermost run.
 
     Raises:
         TypeError, ValueError: As ``track()``.
@@ -454,13 +523,35 @@ def create_run(
         raise TypeError(f"total must be a number, not {format_value(total)}")
     if weight.__class__ is not int:
         raise TypeError(f"weight must be an int, not {format_value(weight)}")
-    sender = None if _runtime.is_disabled() else _runtime.get_sender() if client is None else client.sender
+    if on_stop not in ("end", "raise"):
+        raise ValueError(f"on_stop must be 'end' or 'raise', not {format_value(on_stop)}")
+    sender = find_default_sender() if client is None else None if _runtime.is_disabled() else client.sender
     channels = () if notify is None else check_notify([notify] if isinstance(notify, str) else notify)
     due = None if deadline is None else make_deadline(deadline)
-    options = RunOptions(unit, group, keep, check_interval(interval), None, channels, due)
+    silence = stuck_after if stuck_after == "auto" else check_stuck_after(stuck_after)
+    options = RunOptions(unit, group, keep, check_interval(interval), None, channels, due, silence, stoppable, on_stop)
     run = run_class(None if id is None else normalize_id(id), options.intern(), sender)
     run.title, run.description, run.total, run.weight = title, description, total, weight
     return run
+
+
+def select_stoppable(stoppable: bool | None, *, has_loop: bool) -> bool | None:
+    """Return the argument of ``create_run()`` for that of ``track()``.
+
+    Args:
+        stoppable: The argument of ``track()``.
+        has_loop: The run has a loop that can be ended, also if the program does not know of requests.
+    """
+    if stoppable is None:
+        return None if has_loop and _runtime.are_loops_stoppable() else False
+    if stoppable.__class__ is not bool:
+        raise TypeError(f"stoppable must be True, False or None, not {format_value(stoppable)}")
+    return stoppable
+
+
+def find_default_sender() -> Sender | None:
+    """Return the sender of the configured server, or ``None`` if tracking is turned off."""
+    return None if _runtime.is_disabled() else _runtime.get_sender()
 
 
 def check_interval(interval: object) -> float:
@@ -473,14 +564,8 @@ def check_interval(interval: object) -> float:
 
 
 def select_display(display: bool | None) -> Display | None:
-    """Return the terminal display, or ``None`` if no bar is to be drawn; ``None`` decides by stderr."""
+    """Return the display, or ``None`` if no bar is to be drawn. ``None`` draws on a terminal and in a notebook."""
     if display is None:
-        display = not _runtime.is_disabled() and not are_bars_disabled(os.environ) and _is_stderr_terminal()
+        is_shown = is_stderr_terminal() or find_cell() is not None
+        display = is_shown and not _runtime.is_disabled() and not are_bars_disabled(os.environ)
     return _runtime.get_display() if display else None
-
-
-def _is_stderr_terminal() -> bool:
-    try:
-        return bool(sys.stderr.isatty())
-    except (Exception, SystemExit):  # noqa: BLE001 - stderr is missing, closed, or an object without the method
-        return False

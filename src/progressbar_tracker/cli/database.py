@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .options import database_option, require_server
+from .help import list_examples
+from .options import SERVER_MISSING_MESSAGE, database_option, name_options, require_database_file, require_extra
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.stores.sqlite.backup import CopySummary
@@ -20,15 +21,14 @@ file_type = click.Path(path_type=Path)
 
 def _resolve_file(database: str | None) -> Path:
     """Return the database file: of the option, of the environment, or the default one."""
-    database = database or os.environ.get("PROGRESSBAR_DATABASE")
-    if not database:
-        from progressbar_tracker.server.settings import default_database
+    from progressbar_tracker.server.settings import resolve_database
 
-        return default_database()
-    if database.startswith(POSTGRES_SCHEMES):
+    with name_options({"database": database}):
+        location = resolve_database(os.environ, database)
+    if isinstance(location, str):
         # The message omits the URL, which may contain a password.
         raise click.ClickException("the database is in PostgreSQL: copy it with pg_dump and pg_restore")
-    return Path(database)
+    return location
 
 
 def _format_count(number: int, noun: str) -> str:
@@ -44,7 +44,7 @@ def _describe_contents(copied: CopySummary) -> str:
     return f"{items}, {runs} of the history, {keys}"
 
 
-@click.command()
+@click.command(epilog=list_examples("backup copy.db", "backup --force /mnt/backup/progress.db"))
 @click.argument("target", type=file_type)
 @click.option("--force", is_flag=True, help="Replace TARGET if it exists.")
 @database_option
@@ -53,15 +53,16 @@ def backup(target: Path, force: bool, database: str | None) -> None:
 
     The copy contains every write that was on disk at its start. It is checked before it gets its name.
     """
-    with require_server():
+    with require_extra(SERVER_MISSING_MESSAGE):
         from progressbar_tracker.server.stores.sqlite import backup as files
 
         source = _resolve_file(database)
+    require_database_file(source)
     copied = files.create_backup(source, target, replace=force)
     click.echo(f"Wrote {target}: {_describe_contents(copied)}.")
 
 
-@click.command()
+@click.command(epilog=list_examples("restore copy.db"))
 @click.argument("source", type=file_type)
 @database_option
 def restore(source: Path, database: str | None) -> None:
@@ -69,7 +70,7 @@ def restore(source: Path, database: str | None) -> None:
 
     The former file stays beside it. Changes since the copy are lost: keys that were revoked since then work again.
     """
-    with require_server():
+    with require_extra(SERVER_MISSING_MESSAGE):
         from progressbar_tracker.server.stores.sqlite import backup as files
 
         path = _resolve_file(database)
@@ -79,7 +80,7 @@ def restore(source: Path, database: str | None) -> None:
         click.echo(f"The former file is {copied.previous_path}.")
 
 
-@click.command()
+@click.command(epilog=list_examples("migrate --from progress.db --to postgresql://host/bars"))
 @click.option("--from", "source", type=file_type, required=True, metavar="FILE", help="The database file.")
 @click.option("--to", "url", required=True, metavar="URL", help="postgresql://user@host/name, an empty database.")
 def migrate(source: Path, url: str) -> None:
@@ -90,7 +91,7 @@ def migrate(source: Path, url: str) -> None:
     """
     if not url.startswith(POSTGRES_SCHEMES):
         raise click.ClickException("--to must be a postgresql:// URL")
-    with require_server():
+    with require_extra(SERVER_MISSING_MESSAGE):
         from progressbar_tracker.server.stores.open import require_postgres_driver
 
         require_postgres_driver()

@@ -16,12 +16,19 @@ import click
 
 from progressbar_tracker import _config
 from progressbar_tracker._client import ProgressBar
-from progressbar_tracker._errors import ConfigError, PermissionError, ProgressBarError, TransportError
+from progressbar_tracker._errors import (
+    FOREIGN_REPLY_CODE,
+    ConfigError,
+    PermissionError,
+    ProgressBarError,
+    TransportError,
+)
 from progressbar_tracker._http.messages import Request, error_from_reply, parse_base_url
 from progressbar_tracker._http.proxy import find_proxy
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker._version import VERSION
 
+from .help import list_examples
 from .options import SERVER_MISSING_MESSAGE, json_option, print_json, url_option
 from .streams import PROGRAM_NAME
 
@@ -50,7 +57,7 @@ class Finding(NamedTuple):
     text: str
 
 
-@click.command()
+@click.command(epilog=list_examples("doctor", "doctor --url http://server:8989 --json"))
 @url_option
 @click.option("--database", metavar="FILE-OR-URL", help="Also check this database (PROGRESSBAR_DATABASE).")
 @json_option
@@ -72,7 +79,10 @@ def _check_configuration(url: str | None) -> Iterator[Finding]:
     yield _report_versions()
     if _config.is_disabled(os.environ):
         yield Finding("tracking", "bad", f"{_config.DISABLE_VARIABLE} turns it off: unset it")
+    named_url, name = (url, "--url") if url else (os.environ.get(_config.URL_VARIABLE), _config.URL_VARIABLE)
     try:
+        if named_url:
+            parse_base_url(named_url, name)  # before the advice to log in to it
         found = _config.discover(os.environ, url=url)
     except ConfigError as error:
         yield Finding("configuration", "bad", str(error))
@@ -89,11 +99,17 @@ def _check_configuration(url: str | None) -> Iterator[Finding]:
             f"or set {_config.URL_VARIABLE} and {_config.API_KEY_VARIABLE}; there is no {path or 'config file'}",
         )  # fmt: skip
         return
-    yield Finding("configuration", "ok", f"{found.url}, from {'--url' if url else found.source}")
+    source = "--url" if url else found.source
+    try:
+        parse_base_url(found.url, source)
+    except ConfigError as error:
+        yield Finding("configuration", "bad", str(error))
+        return
+    yield Finding("configuration", "ok", f"{found.url}, from {source}")
     if path is not None:
         yield from _check_file_mode(path)
     yield from _check_proxy(found.url)
-    yield from _check_server(found.url, found.api_key)
+    yield from _check_server(found)
 
 
 def _report_versions() -> Finding:
@@ -137,7 +153,8 @@ def _check_proxy(url: str) -> Iterator[Finding]:
         )
 
 
-def _check_server(url: str, key: str) -> Iterator[Finding]:
+def _check_server(found: _config.Config) -> Iterator[Finding]:
+    url, key = found.url, found.api_key
     try:
         parse_base_url(url)
         client = ProgressBar(url, key, timeout=10.0, auto_detect=False)
@@ -152,10 +169,18 @@ def _check_server(url: str, key: str) -> Iterator[Finding]:
             yield Finding("server", "bad", f"{error}: is it running, and is the URL right?")
             return
         except PermissionError as error:
-            yield Finding("key", "bad", f"{error}: log in again (progressbar-tracker login {url})")
+            if error.code == FOREIGN_REPLY_CODE:
+                yield Finding("server", "bad", str(error))
+                return
+            remedy = (
+                f"log in again (progressbar-tracker login {url})"
+                if found.key_source.startswith("the config file")
+                else f"the key is from {found.key_source}: correct or unset it, because it wins over login"
+            )
+            yield Finding("key", "bad", f"{error}: {remedy}")
             return
         except ProgressBarError as error:
-            yield Finding("server", "bad", f"{error}: is this a progressbar-tracker server?")
+            yield Finding("server", "bad", str(error))
             return
         yield _describe_server(info, time.monotonic() - started)
         yield _describe_key(info)
@@ -214,22 +239,22 @@ def _request_readiness() -> Exchange[tuple[int, str | None, str]]:
 
 
 def _check_database(database: str | None) -> Iterator[Finding]:
-    database = database or os.environ.get("PROGRESSBAR_DATABASE")
+    is_named = bool(database or os.environ.get("PROGRESSBAR_DATABASE") or os.environ.get("PROGRESSBAR_DATABASE_FILE"))
     try:
         from progressbar_tracker.server.settings import resolve_database
         from progressbar_tracker.server.stores.check import check_database
     except ImportError:
-        if database:
+        if is_named:
             yield Finding("database", "note", SERVER_MISSING_MESSAGE)
         return
     try:
-        location = resolve_database({}, database)
+        location = resolve_database(os.environ, database)
     except ConfigError as error:
-        if database:  # a user without a home folder has no default file
+        if is_named:  # a user without a home folder has no default file
             yield Finding("database", "bad", str(error))
         return
     try:
-        if not database and isinstance(location, Path) and not location.exists():
+        if not is_named and isinstance(location, Path) and not location.exists():
             return
         yield Finding("database", "ok", check_database(location))
     except ConfigError as error:

@@ -1,53 +1,51 @@
-"""``ls``, ``get``, ``set``, ``rm``, ``watch``: items, through the client."""
+"""``ls``, ``get``, ``set`` and ``rm``: items, through the client."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
-from typing import TYPE_CHECKING, Final
+import warnings
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
 
 import click
 
-from progressbar_tracker import _config
-from progressbar_tracker._client import ProgressBar
-from progressbar_tracker._errors import ConfigError, ItemNotFoundError, ProgressBarError
-from progressbar_tracker._models import Change
+from progressbar_tracker._errors import ItemNotFoundError, TrackingWarning
+from progressbar_tracker._http.exchanges import request_statistics, request_tail
+from progressbar_tracker._models import ITEM_STATUSES
 from progressbar_tracker._text import sanitize_line
-from progressbar_tracker.cli.table import format_item_row, format_status, format_table
+from progressbar_tracker._tracking.deadline import make_deadline
+from progressbar_tracker.cli.table import (
+    ID_COLUMN,
+    OPTIONAL_COLUMNS,
+    STATUS_COLOURS,
+    STATUS_FILTERS,
+    describe_item,
+    find_clock_offset,
+    format_item_row,
+    format_status,
+    format_table,
+    has_status,
+)
 
 from . import streams
+from .connection import connect, find_server, read_clock, request
+from .help import list_examples
+from .item_options import deadline_option, notify_option, stuck_after_option
+from .lookups import request_item_or_last_run, request_run_or_item
 from .options import json_option, print_json, terminal_width, url_option
-from .streams import PROGRAM_NAME
+from .run_history import BLOCK_COLUMNS, build_run_url, describe_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from progressbar_tracker._models import Item
-
-STATUS_COLOURS: Final = {"succeeded": "green", "failed": "red", "stopped": "yellow", "stalled": "magenta"}
-
-
-@contextlib.contextmanager
-def _connect(url: str | None) -> Iterator[ProgressBar]:
-    """Open a client for the server of ``--url`` or of the configuration."""
-    found = _config.discover(os.environ, url=url)
-    if found is None:
-        raise click.ClickException(
-            f"no server is configured: set {_config.URL_VARIABLE} and {_config.API_KEY_VARIABLE}, or run: "
-            f"{PROGRAM_NAME} login URL"
-        )
-    try:
-        client = ProgressBar(found.url, found.api_key, auto_detect=False)
-    except ConfigError as error:
-        raise _config.add_error_source(found, error) from error
-    with client:
-        yield client
+    from progressbar_tracker._models import Item, ItemWrite, Status, StuckAfter
+    from progressbar_tracker._tracking.deadline import DeadlineLike
 
 
-def _format_lines(items: Sequence[Item], columns: int | None) -> list[str]:
-    heading, *lines = format_table([format_item_row(item) for item in items], columns)
+def _format_lines(items: Sequence[Item], columns: int | None, offset: float) -> list[str]:
+    now, clock = time.time() + offset, read_clock()
+    rows = [format_item_row(item, now, clock) for item in items]
+    heading, *lines = format_table(rows, columns, whole={ID_COLUMN}, optional=OPTIONAL_COLUMNS)
     return [
         click.style(heading, bold=True),
         *(
@@ -57,46 +55,100 @@ def _format_lines(items: Sequence[Item], columns: int | None) -> list[str]:
     ]
 
 
-@click.command("ls")
+@click.command("ls", epilog=list_examples("ls", "ls --status failed --status stuck", "ls --json"))
 @url_option
 @json_option
-def list_items(url: str | None, as_json: bool) -> None:
+@click.option(
+    "--status", "statuses", type=click.Choice(STATUS_FILTERS), multiple=True, help="Only such items; repeatable."
+)
+def list_items(url: str | None, as_json: bool, statuses: tuple[str, ...]) -> None:
     """List the items, highest weight first."""
-    with _connect(url) as client:
+    with connect(url) as client:
         items = client.get_all()
+    offset = find_clock_offset(items, time.time())
+    is_empty = not items
+    if statuses:
+        items = [item for item in items if any(has_status(item, status) for status in statuses)]
     if as_json:
         print_json(items)
     elif not items:
-        streams.print_note("Nothing is running.")
+        streams.print_note("Nothing is running." if is_empty else f"No item is {' or '.join(statuses)}.")
     else:
-        click.echo("\n".join(_format_lines(items, terminal_width())))
+        click.echo("\n".join(_format_lines(items, terminal_width(), offset)))
 
 
-@click.command()
+@click.command(epilog=list_examples("get nightly-import", "get nightly-import --run RUN"))
 @click.argument("item_id", metavar="ID")
 @url_option
 @json_option
-def get(item_id: str, url: str | None, as_json: bool) -> None:
-    """Show all fields of an item."""
-    with _connect(url) as client:
-        item = client.get(item_id)
+@click.option("--run", "run_id", metavar="RUN", help="Show a run of the item that has ended, and the link of its page.")
+def get(item_id: str, url: str | None, as_json: bool, run_id: str | None) -> None:
+    r"""Show how far an item is, how its runs usually go, and all its fields.
+
+    Of an item that has left the list, its last run is shown; history ID lists all of them.
+    """
+    if run_id is None:
+        item, is_listed = request(url, request_item_or_last_run(item_id))
+    else:
+        item, is_listed = request(url, request_run_or_item(item_id, run_id)), False
     if as_json:
         print_json(item)
         return
+    statistics = request(url, request_statistics(item_id)) if run_id is None else {}
+    link = "" if is_listed else build_run_url(find_server(url).url, item_id, str(item.get("run_id")))
+    now, clock = time.time(), read_clock()
+    now += find_clock_offset([item], now) if is_listed else 0.0
+    times = describe_item(item, now, clock)
+    times += describe_history(statistics, now, clock, has_blocks=streams.can_encode(BLOCK_COLUMNS))
+    if link:
+        times.append(("link", sanitize_line(link)))
     shown = {name: value for name, value in item.items() if value not in (None, "", {}, [])}
-    width = max(len(name) for name in shown)
+    for name in ("rate", "short_runs"):  # their phrases are above
+        shown.pop(name, None)
+    if item.get("stuck_after", 0) is None:
+        shown["stuck_after"] = "off"
+    width = max(len(name) for name in (*shown, *dict(times)))
+    for name, phrase in times:
+        click.echo(f"{name:<{width}}  {phrase}")
+    if times:
+        click.echo()
     for name, value in shown.items():
         entries = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
         text = ", ".join(map(str, entries)) if isinstance(entries, list) else str(value)
         click.echo(f"{name:<{width}}  {sanitize_line(text)}")
+    tail = request(url, request_tail(item_id, str(item.get("run_id") or "-")))
+    if tail:
+        from progressbar_tracker._output_tail import clean_line
+
+        click.echo("\noutput (secrets are masked by their form, which can miss some):")
+        click.echo("\n".join(clean_line(line).expandtabs() for line in tail.split("\n")))
+    if not is_listed and run_id is None:
+        streams.print_note("The item has left the list: this is its last run.")
 
 
-@click.command("set")
+@click.command(
+    "set",
+    epilog=list_examples(
+        'set backup 0.4 --description "copying /home"',
+        "set backup --completed 3 --total 12 --unit files",
+        "set backup --status succeeded",
+        'set backup --error "no space left"',
+    ),
+)
 @click.argument("item_id", metavar="ID")
 @click.argument("value", type=float, required=False)
 @click.option("--title", help="Title of the item (default: its id).")
 @click.option("--description", help="State of the item in words.")
 @click.option("--weight", type=int, help="Position in the list: the highest weight is first.")
+@click.option("--completed", metavar="N", type=float, help="The count that is done, instead of VALUE.")
+@click.option("--total", metavar="N", type=float, help="The count that is the end.")
+@click.option("--unit", help="What is counted: files, B for bytes.")
+@click.option("--group", help="Group of the item on the page; an empty one removes it from its group.")
+@click.option("--status", type=click.Choice(ITEM_STATUSES), help="End the item: succeeded, failed or stopped.")
+@click.option("--error", metavar="TEXT", help="The reason of a failure; implies --status failed.")
+@notify_option
+@deadline_option
+@stuck_after_option
 @url_option
 def set_item(
     item_id: str,
@@ -104,142 +156,99 @@ def set_item(
     title: str | None,
     description: str | None,
     weight: int | None,
+    stuck_after: StuckAfter,
+    notify: tuple[str, ...],
+    deadline: DeadlineLike | None,
     url: str | None,
+    **options: Unpack[_SetOptions],
 ) -> None:
-    """Create or update an item. VALUE is from 0 to 1, and 1 ends the item as succeeded. Omitted fields stay."""
-    with _connect(url) as client:
+    r"""Create or update an item. VALUE is from 0 to 1, and 1 ends the item as succeeded. Omitted fields stay.
+
+    A VALUE starts a new run of an item that has ended.
+    """
+    fields = _collect_fields(value, stuck_after, **options)
+    if notify:
+        fields["notify"] = list(notify)
+    if deadline is not None:
+        fields["deadline"] = make_deadline(deadline).to_rfc3339(time.time())
+    has_labels = any(each is not None for each in (value, title, description, weight))
+    is_restarted = False
+    with connect(url) as client, _print_warnings():
         try:
             before = client.get(item_id)
         except ItemNotFoundError:
             client.create(item_id, title or item_id, description or "", value or 0.0, weight or 0)
-            return
-        client.update(
-            item_id,
-            before["title"] if title is None else title,
-            before["description"] if description is None else description,
-            before["value"] if value is None else value,
-            before["weight"] if weight is None else weight,
-        )
+        else:
+            if has_labels or not fields:
+                client.update(
+                    item_id,
+                    before["title"] if title is None else title,
+                    before["description"] if description is None else description,
+                    before["value"] if value is None else value,
+                    before["weight"] if weight is None else weight,
+                )
+                is_restarted = before.get("status", "running") != "running"
+        after = client.patch(item_id, **fields) if fields else None
+        if is_restarted and (after or client.get(item_id)).get("status") == "running":
+            streams.print_note(f"The item had ended as {before['status']}: this is a new run.")
 
 
-@click.command("rm")
+@contextlib.contextmanager
+def _print_warnings() -> Iterator[None]:
+    """Print the warnings of writes as notes, without a line of source code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TrackingWarning)
+        yield
+    for warning in caught:
+        streams.print_note(f"Note: {warning.message}")
+
+
+class _SetOptions(TypedDict):
+    """The options of ``set`` for fields that part 1 of the protocol does not have."""
+
+    completed: float | None
+    total: float | None
+    unit: str | None
+    group: str | None
+    status: Status | None
+    error: str | None
+
+
+def _collect_fields(value: float | None, stuck_after: StuckAfter, **options: Unpack[_SetOptions]) -> ItemWrite:
+    """Return the fields to patch.
+
+    Raises:
+        UsageError: Two options contradict each other.
+    """
+    if options["error"] is not None:
+        if options["status"] not in (None, "failed"):
+            raise click.UsageError(f"--error and --status {options['status']} exclude each other")
+        options["status"] = "failed"
+    if value is not None and options["completed"] is not None:
+        raise click.UsageError("VALUE and --completed exclude each other")
+    if value is not None and value >= 1 and options["status"] not in (None, "succeeded"):
+        raise click.UsageError(f"a VALUE of 1 and --status {options['status']} exclude each other")
+    given = {name: field for name, field in options.items() if field is not None}
+    for name in ("completed", "total"):
+        number = given.get(name)
+        if isinstance(number, float) and number.is_integer():
+            given[name] = int(number)
+    if given.get("group") == "":
+        given["group"] = None
+    if stuck_after != "auto":
+        given["stuck_after"] = stuck_after
+    return cast("ItemWrite", given)
+
+
+@click.command("rm", epilog=list_examples("rm nightly-import", "rm part-1 part-2"))
 @click.argument("item_ids", metavar="ID...", nargs=-1, required=True)
 @url_option
 def remove(item_ids: tuple[str, ...], url: str | None) -> None:
     """Delete items."""
-    with _connect(url) as client:
+    with connect(url) as client:
         missing = [item_id for item_id in item_ids if not client.delete(item_id)]
     if missing:
         raise click.ClickException(f"there is no item with the id {', '.join(missing)}")
 
 
-@click.command()
-@click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=1.0, help="Seconds between two updates of the screen (1)."
-)
-@url_option
-def watch(interval: float, url: str | None) -> None:
-    """Follow the items until Ctrl-C: a live table in a terminal, or a line for each change in a pipe."""
-    with _connect(url) as client, contextlib.suppress(KeyboardInterrupt):
-        if sys.stdout.isatty() and not streams.is_dumb_terminal():
-            _watch_screen(client, interval)
-        else:
-            _watch_lines(client, interval)
-
-
-class _ItemList:
-    """The items after each change of a stream, in the order of ``ls``."""
-
-    def __init__(self) -> None:
-        self._items: dict[str, Item] = {}
-        self.outage: tuple[float, str] | None = None  # its start (monotonic) and its reason
-
-    def apply(self, change: Change) -> list[Item]:
-        """Apply a change and return the items."""
-        if change.snapshot:
-            self._items.clear()
-        self._items.update((item["id"], item) for item in change.items)
-        for item_id in change.gone:
-            self._items.pop(item_id, None)
-        self.outage = None
-        return self.current
-
-    @property
-    def current(self) -> list[Item]:
-        """A copy, because another thread may apply a change."""
-        return sorted(self._items.copy().values(), key=lambda item: (-item["weight"], item.get("created_at", "")))
-
-    def record_outage(self, error: ProgressBarError | None) -> None:
-        """Keep the start and the reason of a lost connection."""
-        since = time.monotonic() if self.outage is None else self.outage[0]
-        self.outage = since, "the server ended the connection" if error is None else sanitize_line(str(error))
-
-    def watch_changes(self, client: ProgressBar, interval: float) -> Iterator[Change]:
-        """Yield changes of the stream; poll the list if the server has only part 1 of the protocol.
-
-        Args:
-            client: Connected to the server.
-            interval: Seconds between two polls.
-        """
-        try:
-            yield from client.watch(on_lost=self.record_outage)
-        except ItemNotFoundError:
-            while True:
-                try:
-                    yield Change(True, client.get_all(), [], [], 0)
-                except ProgressBarError as error:
-                    self.record_outage(error)
-                time.sleep(interval)
-
-
-def _watch_screen(client: ProgressBar, interval: float) -> None:
-    import shutil
-    import threading
-
-    items = _ItemList()
-    changed, errors = threading.Event(), []
-
-    def follow() -> None:
-        try:
-            for change in items.watch_changes(client, interval):
-                items.apply(change)
-                changed.set()
-        except (ProgressBarError, RuntimeError) as error:  # RuntimeError: the client is closed
-            errors.append(error)
-            changed.set()
-
-    threading.Thread(target=follow, daemon=True).start()
-    changed.wait()
-    click.echo("\x1b[?1049h\x1b[?25l", nl=False)  # the alternate screen, without a cursor
-    try:
-        while not errors:
-            changed.clear()
-            size = shutil.get_terminal_size()
-            lines = _format_lines(current, size.columns) if (current := items.current) else ["Nothing is running."]
-            if items.outage is not None:
-                since, reason = items.outage
-                silent = int(time.monotonic() - since)
-                lines.insert(0, click.style(f"No answer for {silent} s: {reason}"[: size.columns], fg="red"))
-            # Clearing only the rest of each line and of the screen avoids flicker.
-            frame = "".join(f"{line}\x1b[K\n" for line in lines[: size.lines - 1])
-            click.echo(f"\x1b[H{frame}\x1b[J", nl=False)
-            changed.wait(interval)
-    finally:
-        click.echo("\x1b[?25h\x1b[?1049l", nl=False)
-    raise errors[0]
-
-
-def _watch_lines(client: ProgressBar, interval: float) -> None:
-    items, printed_rows = _ItemList(), dict[str, tuple[str, ...]]()
-    for change in items.watch_changes(client, interval):
-        rows = {item["id"]: format_item_row(item) for item in items.apply(change)}
-        for item_id, cells in rows.items():
-            if printed_rows.get(item_id) != cells:
-                click.echo("  ".join(cell for cell in cells if cell))
-        for item_id in printed_rows.keys() - rows.keys():
-            click.echo(f"- gone  {sanitize_line(item_id)}")
-        sys.stdout.flush()
-        printed_rows = rows
-
-
-CLI_COMMANDS: Final = (list_items, get, set_item, remove, watch)
+CLI_COMMANDS: Final = (list_items, get, set_item, remove)

@@ -1,4 +1,4 @@
-"""``keys`` and ``login``: keys of a server, and the key that this machine reports with."""
+"""``keys``: the keys of a server."""
 
 from __future__ import annotations
 
@@ -11,22 +11,33 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from progressbar_tracker import _config
-from progressbar_tracker._client import ProgressBar
-from progressbar_tracker._errors import ConfigError
+from progressbar_tracker._client import DEFAULT_TIMEOUT
+from progressbar_tracker._errors import FOREIGN_REPLY_CODE, ConfigError, PermissionError
 from progressbar_tracker._models import KEY_TYPES
 from progressbar_tracker._text import sanitize_line
 from progressbar_tracker.cli.table import format_table
 
-from .options import database_option, json_option, print_json, require_server, terminal_width
-from .streams import ask_secret, discard_output, is_stdout_closed, print_note
+from .help import CommandGroup, list_examples
+from .options import (
+    SERVER_MISSING_MESSAGE,
+    database_option,
+    json_option,
+    name_options,
+    print_json,
+    require_database_file,
+    require_extra,
+    terminal_width,
+)
+from .streams import PROGRAM_NAME, ask_secret, discard_output, is_stdout_closed, print_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from progressbar_tracker._http.transport import HttpTransport
     from progressbar_tracker._models import KeyType
 
 
-@click.group("keys")
+@click.group("keys", cls=CommandGroup, epilog=list_examples("keys create --type write --name ci", "keys list"))
 def keys_group() -> None:
     """Make, list, revoke and rotate keys: in the server's database, or with --url over HTTP.
 
@@ -42,18 +53,24 @@ class _DatabaseKeys:
     """Keys in a database, in the form of the HTTP interface."""
 
     def __init__(self, database: str | None) -> None:
-        with require_server():
+        with require_extra(SERVER_MISSING_MESSAGE):
             from progressbar_tracker.server.access.key_admin import KeyAdmin
             from progressbar_tracker.server.models import serialize_key
             from progressbar_tracker.server.settings import resolve_database
-        self._key_admin = KeyAdmin(resolve_database(os.environ, database))
+        with name_options({"database": database}):
+            location = resolve_database(os.environ, database)
+        if not isinstance(location, str):
+            require_database_file(location)
+        self._key_admin = KeyAdmin(location)
         self._serialize = serialize_key
 
     def list(self) -> list[dict[str, object]]:
         return [self._serialize(record) for record in self._key_admin.list()]
 
-    def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
-        new = self._key_admin.create(kind, name, expires_at=expires_at)
+    def create(
+        self, kind: KeyType, name: str, expires_at: float | None, cell: str | None, *, reads_tails: bool
+    ) -> dict[str, object]:
+        new = self._key_admin.create(kind, name, expires_at=expires_at, cell=cell, reads_tails=reads_tails)
         return {**self._serialize(new.record), "key": new.secret}
 
     def revoke(self, key_id: str) -> None:
@@ -71,29 +88,20 @@ class _HttpKeys:
     """Keys of a server, over its HTTP interface."""
 
     def __init__(self, url: str) -> None:
-        from progressbar_tracker._http.messages import parse_base_url
-        from progressbar_tracker._http.transport import HttpTransport
-
-        parse_base_url(url, "--url")
-        key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.read_environ_key(os.environ)
-        if not key:
-            with contextlib.suppress(ConfigError):
-                found = _config.discover(os.environ, url=url)
-                key = found.api_key if found is not None else None
-        if not key:
-            key = ask_secret("Admin key")
-        self._transport = HttpTransport(url, key, timeout=10.0)
+        self._transport = open_admin_transport(url)
 
     def list(self) -> list[dict[str, object]]:
         from progressbar_tracker._http.exchanges import request_keys
 
         return self._transport.run(request_keys())
 
-    def create(self, kind: KeyType, name: str, expires_at: float | None) -> dict[str, object]:
+    def create(
+        self, kind: KeyType, name: str, expires_at: float | None, cell: str | None, *, reads_tails: bool
+    ) -> dict[str, object]:
         from progressbar_tracker._http.exchanges import request_new_key
 
         expiry = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC).isoformat()
-        return self._transport.run(request_new_key(kind, name, expiry))
+        return self._transport.run(request_new_key(kind, name, expiry, cell, reads_tails=reads_tails))
 
     def revoke(self, key_id: str) -> None:
         from progressbar_tracker._http.exchanges import request_revocation
@@ -109,13 +117,52 @@ class _HttpKeys:
         self._transport.close()
 
 
+def open_admin_transport(url: str) -> HttpTransport:
+    """Return a transport to a server with the key of :func:`find_admin_key`."""
+    from progressbar_tracker._http.transport import HttpTransport
+
+    return HttpTransport(url, find_admin_key(url), timeout=DEFAULT_TIMEOUT)
+
+
+def find_admin_key(url: str) -> str:
+    """Return the key for changes of a server: from the environment, the configuration, or else a prompt.
+
+    Raises:
+        ConfigError: The value of ``--url`` is not a URL.
+    """
+    from progressbar_tracker._http.messages import parse_base_url
+
+    parse_base_url(url, "--url")
+    key = os.environ.get("PROGRESSBAR_ADMIN_KEY") or _config.read_environ_key(os.environ)
+    if not key:
+        with contextlib.suppress(ConfigError):
+            found = _config.discover(os.environ, url=url)
+            key = found.api_key if found is not None else None
+    return key or ask_secret("Admin key")
+
+
+@contextlib.contextmanager
+def explain_admin_key() -> Iterator[None]:
+    """Add to the refusal of a key where an admin key comes from."""
+    try:
+        yield
+    except PermissionError as error:
+        if error.code == FOREIGN_REPLY_CODE:
+            raise
+        raise click.ClickException(
+            f"{error}: set PROGRESSBAR_ADMIN_KEY to an admin key; the server printed one at its first start, and "
+            f"'{PROGRAM_NAME} keys create --type admin --name NAME' on the server's machine makes another"
+        ) from error
+
+
 @contextlib.contextmanager
 def _open_keys(database: str | None, url: str | None) -> Iterator[_DatabaseKeys | _HttpKeys]:
     if database and url:
         raise click.UsageError("--database and --url exclude each other")
     keys = _HttpKeys(url) if url else _DatabaseKeys(database)
     try:
-        yield keys
+        with explain_admin_key():
+            yield keys
     finally:
         keys.close()
 
@@ -132,12 +179,21 @@ def _print_key(key: dict[str, object], *, as_json: bool) -> None:
     print_note(f"{key['type']} key {key['key_id']} ({key['name']}), shown only once")
 
 
-@keys_group.command("create")
+@keys_group.command(
+    "create",
+    epilog=list_examples(
+        "keys create --type write --name ci",
+        "keys create --type read --name wall --expires 30",
+        "keys create --type write --name ci --cell c1",
+    ),
+)
 @click.option("--type", "kind", type=click.Choice(KEY_TYPES), required=True, help="Permissions of the key.")
 @click.option("--name", required=True, help="Name of its owner, shown with its items.")
 @click.option(
     "--expires", metavar="DAYS", type=click.FloatRange(0, 36500, min_open=True), help="Days until the key expires."
 )
+@click.option("--read-tail", "reads_tails", is_flag=True, help="Let the key read the output of runs.")
+@click.option("--cell", metavar="NAME", help="Cell that a balancer finds in the key, such as c1.")
 @database_option
 @keys_url_option
 @json_option
@@ -145,6 +201,8 @@ def keys_create(
     kind: KeyType,
     name: str,
     expires: float | None,
+    reads_tails: bool,
+    cell: str | None,
     database: str | None,
     url: str | None,
     as_json: bool,
@@ -154,10 +212,10 @@ def keys_create(
         raise click.ClickException("stdout is closed: the key could not be shown")
     expires_at = None if expires is None else time.time() + expires * 86400
     with _open_keys(database, url) as keys:
-        _print_key(keys.create(kind, name, expires_at), as_json=as_json)
+        _print_key(keys.create(kind, name, expires_at, cell, reads_tails=reads_tails), as_json=as_json)
 
 
-@keys_group.command("list")
+@keys_group.command("list", epilog=list_examples("keys list", "keys list --json"))
 @database_option
 @keys_url_option
 @json_option
@@ -175,7 +233,7 @@ def keys_list(database: str | None, url: str | None, as_json: bool) -> None:
     )
 
 
-@keys_group.command("revoke")
+@keys_group.command("revoke", epilog=list_examples("keys revoke k7m2p9xq"))
 @click.argument("key_id")
 @database_option
 @keys_url_option
@@ -186,7 +244,7 @@ def keys_revoke(key_id: str, database: str | None, url: str | None) -> None:
     print_note(f"Revoked {key_id}.")
 
 
-@keys_group.command("rotate")
+@keys_group.command("rotate", epilog=list_examples("keys rotate k7m2p9xq"))
 @click.argument("key_id")
 @database_option
 @keys_url_option
@@ -199,19 +257,4 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
         _print_key(keys.rotate(key_id), as_json=as_json)
 
 
-@click.command()
-@click.argument("url")
-def login(url: str) -> None:
-    """Store a server and a key for track() and for this command line. The prompt for the key has no echo."""
-    from progressbar_tracker._http.messages import parse_base_url
-
-    parse_base_url(url, "URL")
-    key = ask_secret("Key")
-    with ProgressBar(url, key, auto_detect=False) as client:
-        info = client.key_info
-    path = _config.get_user_config_path(os.environ)
-    _config.write_user_config(path, url, key)
-    click.echo(f"Stored a {info.type} key for {url} in {path}.")
-
-
-CLI_COMMANDS: Final = (keys_group, login)
+CLI_COMMANDS: Final = (keys_group,)

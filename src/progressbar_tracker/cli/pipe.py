@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
-from progressbar_tracker import _runtime
 from progressbar_tracker._programs import pipe as pipeline
 from progressbar_tracker._programs import supervisor
 from progressbar_tracker._tracking.tracker import track
 
-from . import streams
-from .item_options import ItemOptions, check_url, item_options, send_option
+from . import reporting, streams
+from .help import list_examples
+from .item_options import ItemOptions, item_options, send_option
 
 if TYPE_CHECKING:
     from progressbar_tracker._models import Number
@@ -32,7 +32,14 @@ def _read_number(context: click.Context, option: click.Parameter, text: str | No
     return int(number) if number.is_integer() else number
 
 
-@click.command("pipe")
+@click.command(
+    "pipe",
+    epilog=list_examples(
+        "$cat urls.txt | progressbar-tracker pipe --total 1e4 | xargs -n1 curl -sO",
+        "$progressbar-tracker pipe --bytes --id dump < dump.sql | psql",
+        "$find . -print0 | progressbar-tracker pipe --null | xargs -0 gzip",
+    ),
+)
 @send_option
 @item_options
 @click.option("--total", metavar="N", callback=_read_number, help="Expected count, such as 10000 or 1e6.")
@@ -50,13 +57,11 @@ def pipe(
     **item: Unpack[ItemOptions],
 ) -> int:
     """Copy stdin to stdout unchanged, and count its lines."""
-    check_url(url)
     if as_bytes and null:
         raise click.UsageError("--bytes and --null exclude each other")
     if sys.stdin is None or streams.is_stdout_closed():
         raise click.ClickException(f"{'stdin' if sys.stdin is None else 'stdout'} is closed")
-    if url is not None:
-        _runtime.configure(url=url)
+    reporting.report_to(url)
     item["title"] = item["title"] or item["id"] or "pipe"
     bar = track(
         **item,

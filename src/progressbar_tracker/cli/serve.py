@@ -13,7 +13,8 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._log import WARNING, log
 
 from . import streams
-from .options import require_server
+from .help import list_examples
+from .options import SERVER_MISSING_MESSAGE, name_options, require_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,13 @@ def _print_line(text: str) -> None:
         streams.discard_output()
 
 
-@click.command()
+@click.command(
+    epilog=list_examples(
+        "serve",
+        "serve --host 0.0.0.0 --public-url https://host.example",
+        "serve --database postgresql://host/bars --keep 7d",
+    )
+)
 @click.option("--host", metavar="ADDRESS", help="Address to listen on (PROGRESSBAR_HOST; default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one (PROGRESSBAR_PORT; 8989).")
 @click.option("--database", metavar="FILE", help="SQLite file, or postgresql:// URL (PROGRESSBAR_DATABASE).")
@@ -91,10 +98,30 @@ def _print_line(text: str) -> None:
     help="Silence after which the server stops a running item and removes it (PROGRESSBAR_GIVE_UP).",
 )  # fmt: skip
 @click.option(
+    "--stall-after", metavar="SECONDS",
+    help="Silence after which an item without a heartbeat_timeout is stalled (PROGRESSBAR_STALL_AFTER; forever).",
+)  # fmt: skip
+@click.option(
+    "--no-stuck", "stuck", is_flag=True, flag_value=False, default=None,
+    help="Do not look for items without progress (PROGRESSBAR_STUCK=off).",
+)  # fmt: skip
+@click.option(
     "--credential-age", metavar="PERIOD",
     help="How long keys are accepted while PostgreSQL does not answer (PROGRESSBAR_CREDENTIAL_AGE; 60s).",
 )  # fmt: skip
+@click.option(
+    "--drain", metavar="SECONDS",
+    help="How long to serve after SIGTERM, while /readyz is 503 for balancers (PROGRESSBAR_DRAIN; 0).",
+)  # fmt: skip
 @click.option("--channels", metavar="FILE", help="TOML file with notification channels (PROGRESSBAR_CHANNELS).")
+@click.option(
+    "--push-origins", metavar="ORIGINS",
+    help="Push services in your own network, such as https://push.lan:8443 (PROGRESSBAR_PUSH_ORIGINS; none).",
+)  # fmt: skip
+@click.option(
+    "--monitor-url", metavar="URL",
+    help="URL to request each minute while the server works (PROGRESSBAR_MONITOR_URL).",
+)  # fmt: skip
 @click.option("--metrics-items", type=int, help="Items with a progress metric (PROGRESSBAR_METRICS_ITEMS; 0).")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="Format of the log (PROGRESSBAR_LOG_FORMAT; text)."
@@ -119,11 +146,12 @@ def serve(**options: Unpack[SettingsOverrides]) -> int:
     """
     import logging
 
-    with require_server():
+    with require_extra(SERVER_MISSING_MESSAGE):
         from progressbar_tracker.server import logs
         from progressbar_tracker.server.run import Server
         from progressbar_tracker.server.settings import PORT_VARIABLE, Settings, is_service_address
-    settings = Settings.from_environ(os.environ, **options)
+    with name_options(options):
+        settings = Settings.from_environ(os.environ, **options)
     logs.configure(settings.log_format, settings.log_level, sys.stderr)
     logging.captureWarnings(True)
     if is_service_address(os.environ.get(PORT_VARIABLE, "")):
@@ -139,16 +167,22 @@ def serve(**options: Unpack[SettingsOverrides]) -> int:
             raise
         logging.getLogger(logs.EVENT_LOGGER).critical("%s", error)  # readers of a JSON log do not see stderr's text
         return 1
-    server.run(lambda: _print_line(f"Serving on {server.url} from {settings.redacted_database}; Ctrl-C stops."))
+
+    def print_addresses() -> None:
+        _print_line(f"Serving on {server.url} from {settings.redacted_database}; Ctrl-C stops.")
+        if server.network_url is not None:
+            _print_line(f"Other machines reach it at {server.network_url}.")
+
+    server.run(print_addresses)
     return 0
 
 
-@click.command()
+@click.command(epilog=list_examples("demo", "demo --once --port 8989"))
 @click.option("--once", is_flag=True, help="Exit when the job is done, instead of at Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the server (default: a free one).")
 def demo(once: bool, port: int) -> None:
     """Run a server on a free port with a real job on it."""
-    with require_server():
+    with require_extra(SERVER_MISSING_MESSAGE):
         from progressbar_tracker.demo import run_demo
     run_demo(once=once, port=port, print_line=_print_line)
 

@@ -63,6 +63,15 @@ def supports_unicode() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
 
+def can_encode(text: str) -> bool:
+    """Return whether stdout encodes a text."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
 def ask_secret(text: str) -> str:
     """Prompt for a secret without echo; without a terminal read a line of stdin.
 
@@ -72,6 +81,16 @@ def ask_secret(text: str) -> str:
     """
     if _has_terminal():
         return str(click.prompt(text, hide_input=True, err=True)).strip()
+    return read_secret()
+
+
+def read_secret() -> str:
+    """Return the first line of stdin as a secret.
+
+    Raises:
+        EOFError: Stdin has ended.
+        ClickException: Stdin is closed.
+    """
     if sys.stdin is None:
         raise click.ClickException("stdin is closed")
     line = sys.stdin.readline()
@@ -99,6 +118,14 @@ def print_note(text: str) -> None:
     """Write a line to stderr; ignore a failing stderr."""
     try:
         click.echo(sanitize_line(text), err=True)
+    except (OSError, ValueError):
+        _redirect_to_null(sys.stderr)
+
+
+def print_text(text: str) -> None:
+    """Write lines of this program's own text to stderr; ignore a failing stderr."""
+    try:
+        click.echo(text, err=True)
     except (OSError, ValueError):
         _redirect_to_null(sys.stderr)
 

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def require_package(name: str) -> Iterator[None]:
+def require_package(name: str, distribution: str | None = None) -> Iterator[None]:
     """Name the install command if the import in the block fails.
 
     Args:
         name: The package. Errors about other modules, such as a missing backend, are unchanged.
+        distribution: The name by which it is installed, if it differs.
 
     Raises:
         ImportError: The package is not installed.
@@ -24,4 +25,4 @@ def require_package(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ImportError(f"{name} is not installed: pip install {name}", name=name) from error
+        raise ImportError(f"{name} is not installed: pip install {distribution or name}", name=name) from error

@@ -14,26 +14,52 @@ from typing import TYPE_CHECKING
 
 from rich import get_console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from progressbar_tracker import _runtime
+from progressbar_tracker._clock import read_clock
 from progressbar_tracker._log import DEBUG, log
-from progressbar_tracker._terminal.display import ERROR_WIDTH, Display
+from progressbar_tracker._terminal.bars import ERROR_WIDTH
+from progressbar_tracker._terminal.display import Display
+from progressbar_tracker._terminal.pace import Pace
 from progressbar_tracker._text import truncate
 
 if TYPE_CHECKING:
+    from rich.progress import Task
+
     from progressbar_tracker._sender.snapshot import Snapshot
     from progressbar_tracker._terminal.display import Bar, DisplayedRun
+
+
+class _TimeLeftColumn(ProgressColumn):
+    """Shows the estimated time left, in the look of rich's column, and the elapsed time after the end."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Return the time of a task."""
+        if task.finished:
+            return Text(_format_seconds(task.finished_time or 0.0), style="progress.elapsed")
+        seconds: float | None = task.fields["seconds_left"]
+        unknown = "" if task.total is None else "-:--:--"
+        return Text(unknown if seconds is None else _format_seconds(seconds), style="progress.remaining")
+
+
+def _format_seconds(seconds: float) -> str:
+    minutes, whole = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{whole:02}"
 
 
 class _Bar:
     """One run as a task of rich."""
 
-    def __init__(self, display: RichDisplay, stream: object, title: str, *, leave: bool) -> None:
+    def __init__(self, display: RichDisplay, stream: object, run: DisplayedRun) -> None:
         self.stream = stream
         self._display = display
-        self._leave = leave
-        self._task = display.progress.add_task(escape(title), total=None)
+        self._leave = not run.is_nested
+        self._pace = Pace(run.started_at)
+        self._task = display.progress.add_task(escape(run.sample().title), total=None, seconds_left=None)
         display.bars += 1
 
     def draw(self, snapshot: Snapshot) -> None:
@@ -42,7 +68,15 @@ class _Bar:
         if snapshot.status == "failed":
             label = f"[red]{label} {escape(truncate(snapshot.error or 'failed', ERROR_WIDTH))}[/]"
         total = snapshot.total if (snapshot.total or 0) > 0 else None  # rich shows 0 of 0 as 100 %
-        self._display.progress.update(self._task, completed=snapshot.completed, total=total, description=label)
+        now = read_clock()
+        self._pace.update(snapshot.completed, now)
+        self._display.progress.update(
+            self._task,
+            completed=snapshot.completed,
+            total=total,
+            description=label,
+            seconds_left=self._pace.estimate_seconds_left(total, now),
+        )
 
     def end(self, snapshot: Snapshot) -> None:
         self._display.bars -= 1
@@ -58,6 +92,7 @@ class RichDisplay(Display):
 
     progress: Progress
     bars = 0
+    _uses_cells = False  # rich has outputs of its own
 
     def reset(self) -> None:
         """Forget all bars in the child of a fork: no thread draws them there, and the locks may be held."""
@@ -96,7 +131,7 @@ class RichDisplay(Display):
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TaskProgressColumn(show_speed=True),
-                TimeRemainingColumn(elapsed_when_finished=True),
+                _TimeLeftColumn(),
                 console=get_console(),
                 auto_refresh=False,  # the display thread refreshes
             )
@@ -105,7 +140,7 @@ class RichDisplay(Display):
             except Exception as error:  # noqa: BLE001 - the console is closed or, up to rich 14.0, in use by a live display
                 log(DEBUG, "rich's console cannot be drawn on: %r", error)
                 self.progress = Progress(disable=True)
-        return _Bar(self, stream, run.sample().title, leave=not run.is_nested)
+        return _Bar(self, stream, run)
 
 
 @functools.cache

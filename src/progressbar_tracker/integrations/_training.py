@@ -12,12 +12,16 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import sys
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from progressbar_tracker._log import WARNING, log
+from progressbar_tracker._runtime import are_loops_stoppable
 from progressbar_tracker._text import clean_number
+from progressbar_tracker._tracking.mirror import find_user_frame
+from progressbar_tracker._tracking.run import find_current_run
 from progressbar_tracker._tracking.tracker import track
 
 if TYPE_CHECKING:
@@ -32,6 +36,11 @@ if TYPE_CHECKING:
         """The keywords of the callbacks; they are those of ``track()``."""
 
         display: bool | None
+
+    class StoppableFitOptions(FitOptions, total=False):
+        """The keywords of the callbacks that can stop their training."""
+
+        stoppable: bool | None
 
 
 P = ParamSpec("P")
@@ -51,13 +60,23 @@ class Fit:
 
     Args:
         options: Options of ``track()``. The default of ``display`` is false, because the libraries draw their own bars.
+        library: Package of the library, for a fit whose call is not wrapped: its exception shows only if it ends the
+            program or the cell, as that of a loop.
+        can_stop: The callback stops the training when ``stop_requested`` is true. By default a fit is then stoppable if
+            it is an outermost one under ``run --stoppable``.
 
     Raises:
         TypeError, ValueError: As in ``track()``.
     """
 
-    def __init__(self, options: FitOptions) -> None:
-        self._options: FitOptions = {"display": False, **options}
+    def __init__(
+        self, options: FitOptions | StoppableFitOptions, library: str | None = None, *, can_stop: bool = False
+    ) -> None:
+        self._library = library
+        self._options: StoppableFitOptions = {"display": False, **options}
+        self._can_stop = can_stop
+        if not can_stop and "stoppable" in options:
+            raise TypeError("stoppable is not an option: this training cannot be stopped on request")
         track(**self._options)  # an invalid option raises here, not during the training
         self._fit_bar: Tracker[None] | None = None
         self._phase_bar: Tracker[None] | None = None
@@ -70,15 +89,34 @@ class Fit:
         self.stage_name = ""
         self.stage_done = 0
 
-    def __reduce__(self) -> tuple[type[Fit], tuple[FitOptions]]:
-        return Fit, (self._options,)  # a copy has no running bars
+    def __reduce__(self) -> tuple[object, ...]:
+        make = functools.partial(Fit, can_stop=self._can_stop)
+        return make, (self._options, self._library)  # a copy has no running bars
+
+    @property
+    def options(self) -> StoppableFitOptions:
+        """The options of each fit."""
+        return self._options
 
     @property
     def is_running(self) -> bool:
         """Whether a fit has started and not ended."""
         return self._fit_bar is not None
 
-    def start(self, title: str, total: object, *, unit: str, position: float = 0, stage: str = "") -> None:
+    @property
+    def is_complete(self) -> bool:
+        """Whether the running fit has reached its total, or has none."""
+        bar = self._fit_bar
+        return bar is None or bar.total is None or bar.completed >= bar.total
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the stop of the running fit was requested."""
+        return self._fit_bar is not None and self._fit_bar.stop_requested
+
+    def start(
+        self, title: str, total: object, *, unit: str, position: float = 0, stage: str = "", process_count: int = 1
+    ) -> None:
         """Start a fit. A fit that is still running was abandoned and is stopped.
 
         Args:
@@ -87,6 +125,8 @@ class Fit:
             unit: Unit of the counts.
             position: Completed units at the start; above zero for a resumed fit.
             stage: Suffix of the id for a separate item that is not a fit.
+            process_count: The processes that train together. The others would wait for one that stops alone, so that
+                only a single one is stoppable.
         """
         self.stop()
         options = self._options.copy()
@@ -98,9 +138,15 @@ class Fit:
             options["title"] = f"{user_title}, {stage}" if user_title else title
         elif user_title is None and name is None:
             options["title"] = title
+        if stage or process_count > 1:
+            options["stoppable"] = False  # the libraries stop trainings only
+        elif self._can_stop and options.get("stoppable") is None:
+            options["stoppable"] = are_loops_stoppable() and find_current_run() is None
         self._metrics, self._metrics_read_at, self._pending_metrics = {}, 0.0, None
         self._fit_bar = fit_bar = track(total=parse_length(total), unit=unit, **options)
         fit_bar.update(completed=_round_position(position))
+        if self._library is not None:
+            fit_bar._run.caller_code = find_user_frame(sys._getframe(1), self._library).f_code  # noqa: SLF001
         self._context = contextvars.copy_context()  # a context with the fit bar as the innermost bar
         if (started := _started_fits.get()) is not None:
             started.append(self)
@@ -116,9 +162,13 @@ class Fit:
             return
         self._fit_bar.update(completed=_round_position(position))
         if values is not None:
-            self._pending_metrics = values
-            if time.monotonic() - self._metrics_read_at >= METRICS_INTERVAL:
-                self.update_metrics({})
+            self.offer_metrics(values)
+
+    def offer_metrics(self, values: Callable[[], Mapping[str, object]]) -> None:
+        """Show new values of metrics, read now or later. ``values`` is called as in ``set_position()``."""
+        self._pending_metrics = values
+        if time.monotonic() - self._metrics_read_at >= METRICS_INTERVAL:
+            self.update_metrics({})
 
     def update_metrics(self, values: Mapping[str, object], note: str = "") -> None:
         """Show new values of metrics; the others keep their last value."""
@@ -138,7 +188,9 @@ class Fit:
         if self._fit_bar is None:
             return
         if self._phase_bar is None:
-            options: FitOptions = {**self._options, "id": f"{self._fit_bar.id}/now", "title": title, "keep": False}
+            options: StoppableFitOptions = {
+                **self._options, "id": f"{self._fit_bar.id}/now", "title": title, "keep": False, "stoppable": False,
+            }  # fmt: skip
             self._phase_bar = track(total=parse_length(total), unit="steps", **options)
             # The phase bar is always nested in the fit bar, whatever other bars are open here.
             self._context.copy().run(self._phase_bar.update, completed=done)

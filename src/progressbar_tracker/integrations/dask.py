@@ -41,8 +41,8 @@ class TrackCallback(Callback):
     """Reports each computation in tasks of its graph. An exception fails the item, with its text.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval`` and
-            ``client`` of ``track()``. The default title is ``"dask"``.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``,
+            ``stuck_after``, ``interval`` and ``client`` of ``track()``. The default title is ``"dask"``.
 
     Raises:
         TypeError, ValueError: As in ``track()``.

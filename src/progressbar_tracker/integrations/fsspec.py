@@ -55,8 +55,9 @@ class TrackCallback(fsspec.Callback):
     """Reports the progress of a transfer.
 
     Args:
-        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval`` and
-            ``client`` of ``track()``. The default title is ``"Transfer"``; nested items have the names of their files.
+        **labels: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``,
+            ``stuck_after``, ``interval`` and ``client`` of ``track()``. The default title is ``"Transfer"``; nested
+            items have the names of their files.
 
     Raises:
         TypeError, ValueError: As in ``track()``.

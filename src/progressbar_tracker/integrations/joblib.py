@@ -3,7 +3,7 @@
     from joblib import delayed
     from progressbar_tracker.integrations.joblib import Parallel
 
-    results = Parallel(n_jobs=4, id="squares", total=1000)(delayed(square)(n) for n in range(1000))
+    results = Parallel(n_jobs=4, id="squares")(delayed(square)(n) for n in range(1000))
 
 A ``Parallel`` that returns a generator works with ``track()``:
 
@@ -13,10 +13,14 @@ A ``Parallel`` that returns a generator works with ``track()``:
 
 from __future__ import annotations
 
+import dis
+import inspect
+import operator
 import sys
 import weakref
 from collections.abc import Sized
-from typing import TYPE_CHECKING, Any
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final
 
 from ._packages import require_package
 
@@ -32,7 +36,7 @@ from ._mirrored import make_mirror
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from progressbar_tracker._models import Number
+    from progressbar_tracker._models import Number, StuckAfter
     from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.tracker import HasSender
 
@@ -48,7 +52,8 @@ class Parallel(joblib.Parallel):
 
     Args:
         *args: Arguments of ``joblib.Parallel``.
-        total: Number of tasks; by default ``len()`` of the iterable. A generator has no length.
+        total: Number of tasks; by default ``len()`` of the iterable. A generator expression has that of its source if
+            it has one loop without a condition. Otherwise the total is known when joblib has dispatched the last task.
         id: The item's id; see ``track()`` for this and the following arguments.
         title: By default ``"Parallel"``.
         group: Heading on the dashboard.
@@ -56,6 +61,7 @@ class Parallel(joblib.Parallel):
         keep: Keep the item on the board after it has succeeded or stopped.
         notify: Names of the channels to notify.
         deadline: Instant after which the item is late.
+        stuck_after: Seconds without progress after which the item is stuck.
         interval: Minimum seconds between two requests.
         client: A ``ProgressBar`` that replaces the configured server and key.
         **options: Options of ``joblib.Parallel``.
@@ -79,6 +85,7 @@ class Parallel(joblib.Parallel):
         keep: bool = False,
         notify: str | Sequence[str] | None = None,
         deadline: DeadlineLike | None = None,
+        stuck_after: StuckAfter = "auto",
         interval: float = 0.5,
         client: HasSender | None = None,
         **options: Any,
@@ -94,7 +101,7 @@ class Parallel(joblib.Parallel):
         self._total = total
         self._labels: Labels = {
             "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "notify": notify,
-            "deadline": deadline, "interval": interval, "client": client,
+            "deadline": deadline, "stuck_after": stuck_after, "interval": interval, "client": client,
         }  # fmt: skip
         self._completed = 0
         make_mirror(self._labels, title="Parallel")  # validates the labels
@@ -102,15 +109,18 @@ class Parallel(joblib.Parallel):
     def __call__(self, iterable: Iterable[Any]) -> Any:
         """Run the tasks and return the list of their results."""
         total: Number | None = self._total
-        if total is None and isinstance(iterable, Sized):
-            total = len(iterable)
+        if total is None:
+            total = _count_tasks(iterable)
         run = make_mirror(self._labels, title="Parallel")
         self._completed = 0
         self_reference = weakref.ref(self)
 
         def read() -> Reading | None:
             parallel = self_reference()
-            return None if parallel is None else Reading(parallel._completed, total, None, "", unit="tasks")  # noqa: SLF001
+            if parallel is None:
+                return None
+            count = parallel._count_dispatched() if total is None else total  # noqa: SLF001
+            return Reading(parallel._completed, count, None, "", unit="tasks")  # noqa: SLF001
 
         start_mirror(run, sys._getframe(1), read)  # noqa: SLF001
         try:
@@ -122,7 +132,39 @@ class Parallel(joblib.Parallel):
         run.end("succeeded")
         return results
 
+    def _count_dispatched(self) -> int | None:
+        """Return the number of all tasks once joblib has dispatched the last one."""
+        is_known = getattr(self, "_original_iterator", self) is None and not getattr(self, "_iterating", True)
+        return self.n_dispatched_tasks if is_known else None
+
     def print_progress(self) -> None:
         """Update the count; joblib calls this after each completed batch."""
         self._completed = self.n_completed_tasks
         super().print_progress()
+
+
+def _count_tasks(iterable: Iterable[Any]) -> int | None:
+    """Return the number of tasks if it is known without running the program's code.
+
+    >>> _count_tasks([1, 2]), _count_tasks(n for n in range(3)), _count_tasks(n for n in range(3) if n)
+    (2, 3, None)
+    """
+    if isinstance(iterable, Sized):
+        return len(iterable)
+    if not isinstance(iterable, GeneratorType) or inspect.getgeneratorstate(iterable) != inspect.GEN_CREATED:
+        return None
+    code = iterable.gi_code
+    operations = [instruction.opname for instruction in dis.get_instructions(code)]
+    has_condition = any("_IF_" in operation for operation in operations)  # also of the task's own arguments
+    if code.co_name != "<genexpr>" or operations.count("FOR_ITER") != 1 or has_condition:
+        return None
+    assert iterable.gi_frame is not None  # it has not started
+    source = iterable.gi_frame.f_locals[".0"]
+    return operator.length_hint(source, -1) if type(source) in _SIZED_ITERATORS else None
+
+
+_SIZED_ITERATORS: Final = frozenset(map(type, (
+    iter([]), iter(()), iter(range(0)), iter(range(2**80)), iter({}), iter({}.values()), iter({}.items()), iter(set()),
+    reversed([]),
+)))  # fmt: skip
+"""Iterators of Python's own collections, whose length hint is exact and runs no other code."""

@@ -10,15 +10,20 @@ first process reports.
 
 Both packages may be installed; ``lightning`` even requires the other one. The callback inherits from the class of the
 package that is imported already, and works with both.
+
+``install()`` adds a callback to each new trainer that has none and shows its progress, as ``progressbar-tracker run``
+does. The trainer's own bars of rich or tqdm are then not shown twice.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from progressbar_tracker._models import is_complete
+from progressbar_tracker._tracking.hidden_bars import hide_bars, show_bars
+from progressbar_tracker._tracking.patches import Patches
 
 from ._training import Fit, compute_epoch_fraction, log_errors, parse_length
 
@@ -27,13 +32,20 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import Callback
 
-    from ._training import FitOptions
+    from ._training import StoppableFitOptions
+
+__all__ = ["TrackCallback", "install", "uninstall"]
+
+PACKAGE_NAMES: Final = ("lightning.pytorch", "pytorch_lightning")
+PROGRESS_MODULE_NAMES: Final = tuple(
+    f"{package}.callbacks.progress.{name}" for package in PACKAGE_NAMES for name in ("rich_progress", "tqdm_progress")
+)
+
+_patches = Patches()
 
 
 def _load_callback_class() -> Any:
-    packages = ["lightning.pytorch", "pytorch_lightning"]
-    packages.sort(key=lambda name: name not in sys.modules)
-    for name in packages:
+    for name in sorted(PACKAGE_NAMES, key=lambda name: name not in sys.modules):
         try:
             return importlib.import_module(name).Callback
         except ModuleNotFoundError as error:
@@ -50,16 +62,17 @@ class TrackCallback(Callback):
     """Reports the progress of a trainer.
 
     Args:
-        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``, ``interval``,
-            ``client`` and ``display`` of ``track()``. A terminal bar is drawn only if ``display`` is true.
+        **options: ``id``, ``title``, ``group``, ``weight``, ``keep``, ``notify``, ``deadline``,
+            ``stuck_after``, ``interval``, ``client``, ``display`` and ``stoppable`` of ``track()``. A terminal bar is
+            drawn only if ``display`` is true. A stop request sets ``trainer.should_stop``.
 
     Raises:
         TypeError, ValueError: As in ``track()``.
     """
 
-    def __init__(self, **options: Unpack[FitOptions]) -> None:
+    def __init__(self, **options: Unpack[StoppableFitOptions]) -> None:
         super().__init__()
-        self._bars = Fit(options)
+        self._bars = Fit(options, can_stop=True)
 
     @log_errors
     def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
@@ -78,6 +91,8 @@ class TrackCallback(Callback):
     @log_errors
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._update_epoch(trainer, batch_idx + 1, outputs)
+        if self._bars.stop_requested:
+            trainer.should_stop = True
 
     @log_errors
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
@@ -128,7 +143,9 @@ class TrackCallback(Callback):
             unit = "steps" if _is_step_based(trainer) else "epochs"
             position = _compute_position(trainer, _count_resumed_batches(trainer))
             title = f"Fit of {type(pl_module).__name__}"
-            self._bars.start(title, _compute_total(trainer), unit=unit, position=position)
+            self._bars.start(
+                title, _compute_total(trainer), unit=unit, position=position, process_count=trainer.world_size
+            )
 
     def _start_stage(self, trainer: Any, pl_module: Any, name: str, batches: Any) -> None:
         if trainer.is_global_zero:
@@ -165,3 +182,22 @@ def _count_resumed_batches(trainer: Any) -> int:
     """Return the completed batches of the first epoch of a fit that resumes from a checkpoint."""
     loop = trainer.fit_loop
     return loop.batch_idx + 1 if loop.restarting else 0
+
+
+def install() -> None:
+    """Report each new trainer of this process, unless it has a callback or shows no progress. Idempotent."""
+    modules = [sys.modules[name] for name in PACKAGE_NAMES if name in sys.modules]
+    _patches.install({(module.Trainer, "__init__"): _patches.call_after(_add_callback) for module in modules})
+    hide_bars(*PROGRESS_MODULE_NAMES)
+
+
+def uninstall() -> None:
+    """Report only new trainers that have a callback. Idempotent."""
+    _patches.uninstall()
+    show_bars(*PROGRESS_MODULE_NAMES)
+
+
+def _add_callback(_result: None, trainer: Any, *_args: object, **_options: object) -> None:
+    is_shown = trainer.progress_bar_callback is not None
+    if is_shown and not any(isinstance(each, TrackCallback) for each in trainer.callbacks):
+        trainer.callbacks.insert(0, TrackCallback())

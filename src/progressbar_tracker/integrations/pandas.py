@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType, TracebackType
 
+    from progressbar_tracker._models import StuckAfter
     from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.mirror import Mirror
     from progressbar_tracker._tracking.tracker import HasSender
@@ -114,6 +115,7 @@ def read_csv(
     keep: bool = False,
     notify: str | Sequence[str] | None = None,
     deadline: DeadlineLike | None = None,
+    stuck_after: StuckAfter = "auto",
     interval: float = 0.5,
     client: HasSender | None = None,
     **options: Any,
@@ -131,6 +133,7 @@ def read_csv(
         keep: Keep the item on the board after it has succeeded or stopped.
         notify: Names of the channels to notify.
         deadline: Instant after which the item is late.
+        stuck_after: Seconds without progress after which the item is stuck.
         interval: Minimum seconds between two requests.
         client: A ``ProgressBar`` that replaces the configured server and key.
         **options: Options of ``pandas.read_csv()`` except ``iterator``.
@@ -151,7 +154,7 @@ def read_csv(
         raise ValueError("iterator is not supported: set chunksize")
     labels: Labels = {
         "id": id, "title": title, "group": group, "weight": weight, "keep": keep, "notify": notify,
-        "deadline": deadline, "interval": interval, "client": client,
+        "deadline": deadline, "stuck_after": stuck_after, "interval": interval, "client": client,
     }  # fmt: skip
     name = getattr(source, "name", source)
     is_path = isinstance(name, str | os.PathLike) and "://" not in str(name)  # a URL may contain a secret

@@ -21,6 +21,7 @@ from .dashboard.templates import problem_page
 from .http.endpoint import OTHER_LABEL, Endpoint
 from .http.response import Response, redirect
 from .http.route import Route
+from .notifications.monitor_pings import MonitorPings
 from .routes import ROUTES
 from .services import Services
 
@@ -53,10 +54,18 @@ class App:
         self._base_redirect = Endpoint(
             services, self._base_path, [Route("GET", self._base_path, "public", _redirect_to_board)], problem_page
         )
+        self._slash_redirect = Endpoint(
+            services, "/{page}/", [Route("GET", "/{page}/", "public", _redirect_to_page)], problem_page
+        )
+        self._page_paths = {row.path for row in ROUTES if row.is_page and row.method == "GET" and row.path != "/"}
         # The router tries one pattern after another; a path without parameters is looked up instead.
         self._static_endpoints = {path: endpoint for path, endpoint in endpoints.items() if "{" not in path}
         self._router = Router(
-            routes=[StarletteRoute(path, endpoint=endpoint) for path, endpoint in endpoints.items() if "{" in path],
+            routes=[
+                StarletteRoute(path, endpoint=endpoint, methods=_find_verb_methods(path))
+                for path, endpoint in endpoints.items()
+                if "{" in path
+            ],
             redirect_slashes=False,
             default=Endpoint(services, OTHER_LABEL, [], problem_page),
             lifespan=self._lifespan,
@@ -81,20 +90,33 @@ class App:
             if fixed is not None:
                 await fixed(scope, receive, send)
                 return
+            # Not below /items: an id may end with a slash.
+            if path.endswith("/") and (path[:-1] in self._page_paths or path.startswith("/handbook/")):
+                await self._slash_redirect(scope, receive, send)
+                return
         await self._router(scope, receive, send)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
         self.services.follow_cluster()
         self.services.notifier.dispatcher.start()
-        sweeping = asyncio.create_task(self.maintenance.run())
+        tasks = [asyncio.create_task(self.maintenance.run())]
+        if (url := self.services.settings.monitor_url) is not None:
+            stats = self.services.store.commit_stats
+            tasks.append(asyncio.create_task(MonitorPings(url, lambda: not stats.is_failing).run()))
         try:
             yield
         finally:
-            sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sweeping
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             await asyncio.to_thread(self.services.notifier.dispatcher.close)
+
+
+def _find_verb_methods(path: str) -> list[str] | None:
+    """Return the only method of a path that ends with a verb: with another one, the verb is a part of the id."""
+    return ["POST"] if path.rpartition("}")[2].startswith(":") else None
 
 
 # A run id is not secret. On some systems, a random number from the system costs as much as the rest of a create.
@@ -140,3 +162,9 @@ def openapi_document() -> dict[str, Any]:
 
 async def _redirect_to_board(request: Request) -> Response:
     return redirect(f"{request.services.settings.base_path}/")
+
+
+async def _redirect_to_page(request: Request) -> Response:
+    path: str = request.scope["path"]
+    query: bytes = request.scope["query_string"]
+    return redirect(f"../{path.split('/')[-2]}" + (f"?{query.decode('latin-1')}" if query else ""))

@@ -11,14 +11,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from progressbar_tracker._clock import read_clock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 JUMP_SECONDS: Final = 2.0
 """The greatest drift, in seconds, between the two clocks that is not a jump. A leap second is less."""
-
-_MONOTONIC_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""A clock that also counts while the machine sleeps, as the wall clock does."""
 
 
 class SystemClock:
@@ -35,7 +34,7 @@ class SystemClock:
 
 def read_monotonic() -> float:
     """Return seconds of the machine's monotonic clock, sleep included."""
-    return time.monotonic() if _MONOTONIC_CLOCK is None else time.clock_gettime(_MONOTONIC_CLOCK)
+    return read_clock()
 
 
 def get_monotonic(clock: Callable[[], float]) -> Callable[[], float]:

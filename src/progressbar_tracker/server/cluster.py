@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from .items.change import Change
-    from .models import SampledRun
+    from .items.curves import StoredCurve
+    from .models import SampledRun, ScheduleRecord
     from .stores.base import Credentials, SharedStore
 
 logger = logging.getLogger("progressbar_tracker.server")
@@ -40,7 +41,9 @@ MAX_ATTEMPTS: Final = 10
 READ_TIMEOUT: Final = 15.0
 """Seconds that a request waits for a database that accepts connections but does not answer."""
 
-RETRYABLE_CODES: Final = frozenset({"item-not-found", "item-exists", "run-superseded", "run-ended", "forbidden"})
+RETRYABLE_CODES: Final = frozenset(
+    {"item-not-found", "item-exists", "run-superseded", "run-ended", "not-stoppable", "forbidden"}
+)
 """The refusals that depend on the in-memory state of the board."""
 
 
@@ -69,7 +72,8 @@ class ClusterSync:
 
     Attributes:
         stored_board: The board with the stored items.
-        rev: The revision of the database that :attr:`stored_board` has reached.
+        rev: The revision of the database that :attr:`stored_board` has reached: it has no change of a later one.
+        epoch: The sequence of revisions that ``rev`` belongs to. It changes in a failover.
     """
 
     def __init__(self, store: SharedStore, board: Board) -> None:
@@ -78,12 +82,18 @@ class ClusterSync:
         self._notify: Callable[[], object] = _ignore
         self._apply_credentials: Callable[[Credentials], object] = _ignore
         self._apply_samples: Callable[[Sequence[SampledRun]], object] = _ignore
+        self._apply_curves: Callable[[Sequence[StoredCurve]], object] = _ignore
+        self._apply_schedules: Callable[[ChangeBatch], object] = _ignore
         self._item_changed: Callable[[Item | None, Item], object] = _ignore
+        self._restart: Callable[[str, Credentials], object] = _ignore
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refresh_lock = asyncio.Lock()
         self._refresh_count = 0
-        self.stored_board = Board(max_items=sys.maxsize, new_run_id=str, items=board.snapshot())
+        self.stored_board = Board(
+            max_items=sys.maxsize, new_run_id=str, items=board.snapshot(), conditions=board.conditions
+        )
         self.rev = store.rev
+        self.epoch = store.epoch
 
     @property
     def is_leader(self) -> bool:
@@ -100,7 +110,10 @@ class ClusterSync:
         notify: Callable[[], object],
         apply_credentials: Callable[[Credentials], object],
         apply_samples: Callable[[Sequence[SampledRun]], object],
+        apply_curves: Callable[[Sequence[StoredCurve]], object],
+        apply_schedules: Callable[[ChangeBatch], object] = _ignore,
         item_changed: Callable[[Item | None, Item], object] = _ignore,
+        restart: Callable[[str, Credentials], object] = _ignore,
     ) -> None:
         """Follow the database from now on, in the running event loop.
 
@@ -108,12 +121,19 @@ class ClusterSync:
             notify: Called when the stored board has changed.
             apply_credentials: Receives all credentials after each change, sometimes out of order.
             apply_samples: Receives the runs with samples when this server becomes the leader.
+            apply_curves: Receives the curves of running items at that moment.
+            apply_schedules: Receives changed schedules, and the mark of their monitor when this server becomes the
+                leader.
             item_changed: Receives each newly stored item: its previous and its current state.
+            restart: Receives the new epoch and all credentials if the database has lost its latest changes.
         """
         self._notify = notify
         self._apply_credentials = apply_credentials
         self._apply_samples = apply_samples
+        self._apply_curves = apply_curves
+        self._apply_schedules = apply_schedules
         self._item_changed = item_changed
+        self._restart = restart
         self._loop = asyncio.get_running_loop()
         self._store.follow(self._schedule_apply)
 
@@ -131,14 +151,23 @@ class ClusterSync:
                 self.stored_board.replace(item_id, row.item)
         self.stored_board.drain_touched()  # samples are taken from the other board
         if batch.ended_runs:
+            # A run may have come and gone between two reads. A client that arrives from another server may show it.
+            self.stored_board.republish_states([run.item for run in batch.ended_runs])
             self.stored_board.record_ended_runs(batch.ended_runs)
         if batch.rev is not None:
             self.rev = batch.rev
             self._store.acknowledge(batch.rev)
-        if batch.credentials is not None:
+        if batch.epoch is not None and batch.credentials is not None:
+            self.epoch = batch.epoch
+            self._restart(batch.epoch, batch.credentials)
+        elif batch.credentials is not None:
             self._apply_credentials(batch.credentials)
         if batch.sampled_runs is not None:
             self._apply_samples(batch.sampled_runs)
+        if batch.curves is not None:
+            self._apply_curves(batch.curves)
+        if batch.schedules or batch.all_schedules or batch.schedule_mark is not None:
+            self._apply_schedules(batch)
         if (rows and not batch.out_of_order) or batch.ended_runs:
             self._notify()
 
@@ -149,6 +178,15 @@ class ClusterSync:
             ProblemError: ``unavailable``.
         """
         self.apply(ChangeBatch(await self._read(self._store.read_items, list(ids)), out_of_order=True))
+
+    async def read_schedule(self, schedule_id: str) -> ScheduleRecord | None:
+        """Return the stored schedule of an id.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        records = await self._read(self._store.read_schedules, [schedule_id])
+        return records[0] if records else None
 
     async def refresh(self) -> None:
         """Apply the stored credentials. Concurrent calls share the next read.
@@ -206,9 +244,12 @@ class ClusterSync:
         raise ProblemError("unavailable", "other servers write to the same items all the time", retry_after=1)
 
     def rollback(self, changes: Sequence[Change]) -> None:
-        """Undo changes that were not persisted."""
+        """Undo changes that were not persisted, and publish the stored states: a list may have shown the others."""
         for change in reversed(changes):
             self._board.rollback(change)
+        states = [change.after or change.before for change in changes]
+        self.stored_board.republish_states([state for state in states if state is not None])
+        self._notify()
 
     def _apply_row(self, item_id: str, row: ItemRow) -> None:
         pending_base = self._store.find_pending_base(item_id, row.rev)
@@ -233,7 +274,12 @@ class ClusterSync:
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         try:
-            return await asyncio.wait_for(run_in_daemon_thread(lambda: read(*arguments)), READ_TIMEOUT)
+            async with asyncio.timeout(READ_TIMEOUT):
+                while True:
+                    timeline = self._store.timeline
+                    result = await run_in_daemon_thread(lambda: read(*arguments))
+                    if timeline == self._store.timeline:  # otherwise the result may be that of a former primary
+                        return result
         except (StoreError, TimeoutError) as error:
             logger.warning("the database cannot be read: %s", error)
             raise ProblemError("unavailable", "the database does not answer at the moment", retry_after=5) from error

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from .budget import CHUNK_BYTES
-from .items.fields import PUBLIC_FIELDS
+from .items.fields import PUBLIC_FIELDS, PUBLIC_GROUP_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from .items.board import Board
     from .models import Item
@@ -28,7 +28,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, object]).decode
 class View(NamedTuple):
     """The items that a subscriber sees: all, those of a group, or one.
 
-    A public view, that of a share, has only :data:`PUBLIC_FIELDS` of each item.
+    A public view, that of a share, has only :data:`PUBLIC_FIELDS` of each item, or :data:`PUBLIC_GROUP_FIELDS`.
     """
 
     group: str | None = None
@@ -38,6 +38,13 @@ class View(NamedTuple):
     def matches(self, item_id: str, group: str | None) -> bool:
         """Return whether the view shows an item of a group."""
         return (self.group is None or self.group == group) and (self.item is None or self.item == item_id)
+
+    @property
+    def transform(self) -> Callable[[bytes], bytes] | None:
+        """The function that removes private fields from a serialized item or run; ``None`` if all are visible."""
+        if not self.is_public:
+            return None
+        return _public_json if self.group is None else _public_group_json
 
     def list_items(self, board: Board) -> list[Item]:
         """Return the visible items, in the order of the list."""
@@ -90,10 +97,10 @@ class Tick:
         """Return the event for a view, empty if the view shows no change. Equal views share the same bytes."""
         frame = self._frames.get(view)
         if frame is None:
-            items, gone = [], []
+            items, gone, transform = [], [], view.transform
             for change in self.changes:
                 if change.json is not None and view.matches(change.id, change.group):
-                    items.append(public_json(change.json) if view.is_public else change.json)
+                    items.append(change.json if transform is None else transform(change.json))
                 elif any(view.matches(change.id, group) for group in change.groups):
                     gone.append(encode(change.id))
             ended = self.visible_ended_runs(view)
@@ -113,8 +120,9 @@ class Tick:
 
     def visible_ended_runs(self, view: View) -> list[bytes]:
         """Return the JSON of the ended runs that a view shows."""
+        transform = view.transform
         return [
-            public_json(run) if view.is_public else run
+            run if transform is None else transform(run)
             for place, run in self.ended_runs
             if view.matches(place.item or "", place.group)
         ]
@@ -125,9 +133,13 @@ def public_view(item: Mapping[str, object]) -> dict[str, object]:
     return {field: item[field] for field in PUBLIC_FIELDS}
 
 
-def public_json(json: bytes) -> bytes:
-    """Return the public fields of a serialized item or run."""
+def _public_json(json: bytes) -> bytes:
     return encode(public_view(_decode(json)))
+
+
+def _public_group_json(json: bytes) -> bytes:
+    item = _decode(json)
+    return encode({field: item[field] for field in PUBLIC_GROUP_FIELDS})
 
 
 def split_chunks(parts: Iterable[bytes]) -> Iterator[bytes]:

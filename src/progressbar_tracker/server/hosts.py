@@ -126,3 +126,15 @@ def _is_loopback(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def find_own_address() -> str | None:
+    """Return the address of this machine in its network, or ``None`` without a network. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            # An address of no machine (RFC 5737): the system chooses the interface for it.
+            probe.connect(("192.0.2.1", 9))
+            address = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if _is_loopback(address) else address

@@ -6,6 +6,7 @@ registry and no state here.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, get_args
 
@@ -14,11 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from progressbar_tracker._models import Status
 
-from .items.serializer import is_stalled
+from .items.conditions import CONDITION_NAMES
 from .stores.reading import skipped_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from prometheus_client.core import Metric as Family
 
@@ -28,15 +30,18 @@ if TYPE_CHECKING:
     from .counters import Histogram, RequestMetrics
     from .hub import Hub
     from .items.board import Board
+    from .items.conditions import Condition, Conditions
     from .models import Item
+    from .notifications.notifier import Notifier
+    from .settings import Settings
     from .stores.base import Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-TABLE_NAMES: Final = ("history", "items", "keys", "outbox", "samples", "sessions", "shares")
+TABLE_NAMES: Final = ("curves", "history", "items", "keys", "outbox", "samples", "sessions", "shares")
 """The tables whose unreadable rows are counted."""
 
-ITEMS_PER_SLICE: Final = 5000
+ITEMS_PER_SLICE: Final = 1000
 """Items counted per event-loop turn."""
 
 
@@ -61,6 +66,9 @@ METRIC_DEFINITIONS: Final[tuple[Metric, ...]] = (
     ),
     Metric("progressbar_items", "gauge", "Items on the board.", ("status",)),
     Metric("progressbar_items_stalled", "gauge", "Running items without a sign of life."),
+    Metric("progressbar_items_stuck", "gauge", "Running items that are alive without progress."),
+    Metric("progressbar_items_late", "gauge", "Running items past their deadlines."),
+    Metric("progressbar_items_slower", "gauge", "Running items that are slower than their former runs."),
     Metric(
         "progressbar_item_progress", "gauge", "Progress of the first PROGRESSBAR_METRICS_ITEMS items, from 0 to 1.",
         ("item", "group", "status"),
@@ -76,6 +84,14 @@ METRIC_DEFINITIONS: Final[tuple[Metric, ...]] = (
         "Database rows that could not be read; the log names each of them once.", ("table",),
     ),
     Metric("progressbar_store_pending_writes", "gauge", "Writes that wait for a commit."),
+    Metric(
+        "progressbar_store_free_bytes", "gauge",
+        "Free bytes of the file system with the SQLite file; absent on PostgreSQL.",
+    ),
+    Metric(
+        "progressbar_notifications_waiting", "gauge",
+        "Notifications in the outbox that are not delivered yet; counted once a minute by the leader.",
+    ),
     Metric(
         "progressbar_notifications_total", "counter", "Notifications by result; failed ones are retried.",
         ("channel", "result"),
@@ -105,6 +121,9 @@ class MetricSources(Protocol):
     sessions: Sessions
     shares: Shares
     keyring: Keyring
+    conditions: Conditions
+    notifier: Notifier
+    settings: Settings
 
     @property
     def read_board(self) -> Board:
@@ -114,29 +133,20 @@ class MetricSources(Protocol):
         """Return whether this server runs background maintenance for all servers on its database."""
 
 
-class DeliveryTotals(Protocol):
-    """The number of notifications of a channel, by result."""
-
-    delivered: int
-    failed: int
-    given_up: int
-
-
-def _no_deliveries() -> Mapping[str, DeliveryTotals]:
-    return {}
-
-
 class ItemCounts:
-    """Counts items by status, a slice at a time."""
+    """Counts items by status and by condition, a slice at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, conditions: Conditions) -> None:
+        self._conditions = conditions
         self.by_status: Counter[str] = Counter()
-        self.stalled = 0
+        self.by_condition: Counter[Condition] = Counter()
 
     def add(self, items: Sequence[Item], now: float) -> None:
         """Count some items."""
         self.by_status.update(item.status for item in items)
-        self.stalled += sum(is_stalled(item, now) for item in items)
+        running = [item for item in items if item.status == "running"]
+        for condition in CONDITION_NAMES:
+            self.by_condition[condition] += sum(self._conditions.has(condition, item, now) for item in running)
 
 
 class Metrics:
@@ -145,18 +155,10 @@ class Metrics:
     Args:
         sources: The services of the server.
         version: The version of the server.
-        delivery_totals: Returns the number of notifications, by channel and result.
     """
 
-    def __init__(
-        self,
-        sources: MetricSources,
-        version: str,
-        *,
-        delivery_totals: Callable[[], Mapping[str, DeliveryTotals]] = _no_deliveries,
-    ) -> None:
+    def __init__(self, sources: MetricSources, version: str) -> None:
         self._sources = sources
-        self._delivery_totals = delivery_totals
         self._version = version
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -189,11 +191,17 @@ class Metrics:
         yield _make_gauge(
             "progressbar_items", *((item_counts.by_status[status], status) for status in get_args(Status))
         )
-        yield _make_gauge("progressbar_items_stalled", (item_counts.stalled,))
+        for condition in CONDITION_NAMES:
+            yield _make_gauge(f"progressbar_items_{condition}", (item_counts.by_condition[condition],))
         yield _make_gauge(
             "progressbar_item_progress",
             *(
-                (item.value, item.id, item.group or "", "stalled" if is_stalled(item, now) else item.status)
+                (
+                    item.value,
+                    item.id,
+                    item.group or "",
+                    _get_state(item, sources.conditions, now),
+                )
                 for item in progress_items
             ),
         )
@@ -209,8 +217,11 @@ class Metrics:
             rows.add_metric([table], skipped_rows.counts[table])
         yield rows
         yield _make_gauge("progressbar_store_pending_writes", (sources.store.count_pending_writes(),))
+        if (free_bytes := _measure_free_bytes(sources.settings.database)) is not None:
+            yield _make_gauge("progressbar_store_free_bytes", (free_bytes,))
+        yield _make_gauge("progressbar_notifications_waiting", (sources.notifier.dispatcher.waiting_count,))
         notifications = _make_counter("progressbar_notifications_total")
-        for channel, counts in sorted(dict(self._delivery_totals()).items()):
+        for channel, counts in sorted(dict(sources.notifier.dispatcher.counts).items()):
             notifications.add_metric([channel, "delivered"], counts.delivered)
             notifications.add_metric([channel, "failed"], counts.failed)
             notifications.add_metric([channel, "given_up"], counts.given_up)
@@ -220,6 +231,21 @@ class Metrics:
         yield _make_gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
         yield _make_gauge("progressbar_sessions", (len(sources.sessions.all(now)),))
         yield _make_gauge("progressbar_shares", (len(sources.shares.all()),))
+
+
+def _measure_free_bytes(database: Path | str) -> int | None:
+    if isinstance(database, str):
+        return None
+    try:
+        return shutil.disk_usage(database.parent).free
+    except OSError:
+        return None
+
+
+def _get_state(item: Item, conditions: Conditions, now: float) -> str:
+    if conditions.is_stalled(item, now):
+        return "stalled"
+    return "stuck" if conditions.is_stuck(item, now) else item.status
 
 
 class _FamilyRegistry:

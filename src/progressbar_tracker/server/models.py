@@ -14,7 +14,10 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from progressbar_tracker._estimate import Progress
 from progressbar_tracker._models import KeyType, Number, Status  # noqa: TC001  # msgspec decodes into these
+
+NO_PROGRESS: Final = Progress()
 
 EndStatus: TypeAlias = Literal["succeeded", "failed", "stopped", "deleted"]
 
@@ -26,13 +29,14 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     seq: int
 
 
-_STORED_NAMES: Final = {
-    "smoothed_rate": "pace", "rate_at": "pace_at", "rate_position": "pace_n", "rate_seconds": "pace_for",
-}  # fmt: skip
-"""The names in stored JSON, where they differ from the fields: databases of earlier versions have them."""
+class StopRequest(msgspec.Struct, frozen=True, gc=False):
+    """The first request to stop a run: its instant, and the name of the key or operator."""
+
+    at: float
+    by: str
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename=_STORED_NAMES):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state of an item. A write replaces it.
 
     Items are excluded from garbage collection: they cannot be part of a cycle, and there may be a hundred thousand.
@@ -45,10 +49,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename=_STORED_N
         rev: The revision of the latest change.
         deadline_at: The instant at which a running item becomes late.
         notify: The names of the channels that receive its notifications.
-        smoothed_rate: Progress per second, in the unit of ``completed``, otherwise of ``value``.
-        rate_at: The instant of the latest progress.
-        rate_position: The position that the latest progress led to.
-        rate_seconds: The seconds between the latest progress and the one before.
+        started_at: The instant of the start by the age that its writes report; it only becomes earlier.
+        progressed_at: The instant of the latest progress of its own; at first that of the start.
+        short_runs: Inner runs that were too short to be sent, as the client counts them.
+        stuck_after: Seconds without progress until it is stuck; ``None`` for never, unset for automatic.
+        progress: The position, speed and gaps, in the unit of ``completed``, otherwise of ``value``.
+        stoppable: The program stops the run when it is requested.
+        stop_request: The request to stop the run, if there is one.
     """
 
     id: str
@@ -80,10 +87,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename=_STORED_N
     past: tuple[str, ...] = ()
     born: int = 0
     rev: int = 0
-    smoothed_rate: float | None = None
-    rate_at: float = 0.0
-    rate_position: Number | None = None
-    rate_seconds: float = 0.0
+    started_at: float = 0.0
+    progressed_at: float = 0.0
+    short_runs: int = 0
+    stuck_after: float | msgspec.UnsetType | None = msgspec.UNSET
+    progress: Progress = NO_PROGRESS
+    stoppable: bool = False
+    stop_request: StopRequest | None = None
 
 
 _NO_PARTS: Final[dict[str, Part]] = {}
@@ -125,6 +135,38 @@ class EndedRun(msgspec.Struct, frozen=True):
     ended_at: float
 
 
+class RunRow(msgspec.Struct, frozen=True, gc=False):
+    """A run of the history without the rest of its item: small, so that thousands can be read at once.
+
+    Attributes:
+        error: The beginning of the error, see :data:`MAX_ERROR_LINE_LENGTH`.
+    """
+
+    n: int
+    id: str
+    run_id: str
+    group: str | None
+    status: EndStatus
+    started_at: float
+    ended_at: float
+    title: str
+    error: str | None
+
+    @property
+    def duration(self) -> float:
+        """The seconds from the start to the end, at least 0 if the clock was set back."""
+        return max(self.ended_at - self.started_at, 0.0)
+
+
+MAX_ERROR_LINE_LENGTH: Final = 200
+"""Characters of the first line of an error in a :class:`RunRow`."""
+
+
+def extract_error_line(error: str | None) -> str | None:
+    """Return the first line of an error, cut to :data:`MAX_ERROR_LINE_LENGTH`."""
+    return None if error is None else error.partition("\n")[0][:MAX_ERROR_LINE_LENGTH]
+
+
 class Sample(msgspec.Struct, frozen=True):
     """The progress of a run at an instant."""
 
@@ -143,6 +185,13 @@ class SampledRun(msgspec.Struct, frozen=True):
     last_at: float
 
 
+class StoredTail(msgspec.Struct, frozen=True):
+    """The last lines of the output of a run, masked, and the instant of their latest change."""
+
+    at: float
+    text: str
+
+
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key with the hash of its secret.
 
@@ -152,6 +201,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
         previous_hash: The hash before the latest rotation, valid until ``previous_until``.
         group: The group given to an item whose write names no group.
         imported: The key comes from the environment and may have any format.
+        reads_tails: The key reads the output of runs; an admin key always does.
     """
 
     key_id: str
@@ -166,6 +216,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: float | None = None
     group: str | None = None
     imported: bool = False
+    reads_tails: bool = False
 
     def __repr__(self) -> str:
         return f"KeyRecord(key_id={self.key_id!r}, name={self.name!r}, type={self.type!r})"
@@ -210,6 +261,117 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
+
+
+class PingTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A token for pings of the items of one group, with its hash."""
+
+    token_id: str
+    hash: str
+    name: str
+    group: str
+    created_at: float
+    expires_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"PingTokenRecord(token_id={self.token_id!r}, group={self.group!r})"
+
+
+class ScheduleRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """When the item of an id is expected to start: by either ``cron`` or ``every``.
+
+    Attributes:
+        cron: A cron expression with five fields, in ``timezone``.
+        every: Seconds from one start to the next.
+        timezone: The name of a time zone of the IANA database.
+        grace: Seconds after an expected start until it is missed.
+        group: The group of an item that pings create; channels of the group are notified.
+        notify: The channels that are notified, in addition to those of the item.
+        since: The instant of the creation, or of the latest change of ``cron``, ``every`` or ``timezone``: earlier
+            starts are not expected.
+        started_at: The instant of the latest start; 0 for none.
+        missed_at: The expected start that was missed last; 0 for none.
+    """
+
+    id: str
+    owner_id: str
+    owner: str
+    created_at: float
+    updated_at: float
+    since: float
+    cron: str | None = None
+    every: float | None = None
+    timezone: str = "UTC"
+    grace: float
+    group: str | None = None
+    notify: tuple[str, ...] = ()
+    started_at: float = 0.0
+    missed_at: float = 0.0
+
+
+class ScheduleMark(msgspec.Struct, frozen=True):
+    """The progress of the monitor of schedules.
+
+    Attributes:
+        checked_at: At this instant, a server looked at all schedules: it ran, and what was due was decided.
+        gaps: The times in which no run could report its start, see :mod:`~.schedules.gaps`.
+    """
+
+    checked_at: float = 0.0
+    gaps: tuple[tuple[float, float], ...] = ()
+
+
+PushEvent: TypeAlias = Literal["end", "failure", "stuck"]
+"""An event that a push subscription follows: any end, a failure, or an item without progress or sign of life."""
+
+
+class PushSubscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A browser that follows an item, a run or a group by Web Push.
+
+    Attributes:
+        endpoint: The URL at the push service; a secret, because it accepts messages.
+        p256dh: The public key of the browser, as unpadded base64url.
+        auth: The secret that the browser shares with the server, as unpadded base64url.
+        events: The followed events.
+        owner_id: The id of the principal; its subscriptions take turns.
+        session: The hash of the session that holds the subscription; ``None`` if a key does.
+        key_id: The key that holds the subscription; ``None`` if a session does.
+        credential: The digest of that key's credential; see :func:`credential_digest`.
+        item: The followed item.
+        run_id: Restricts ``item`` to one of its runs.
+        group: The followed group, instead of an item.
+    """
+
+    subscription_id: str
+    endpoint: str
+    p256dh: str
+    auth: str
+    events: tuple[PushEvent, ...]
+    created_at: float
+    owner_id: str
+    session: str | None = None
+    key_id: str | None = None
+    credential: str | None = None
+    item: str | None = None
+    run_id: str | None = None
+    group: str | None = None
+
+    def __repr__(self) -> str:
+        return f"PushSubscription(subscription_id={self.subscription_id!r}, item={self.item!r}, group={self.group!r})"
+
+    @property
+    def holder(self) -> str:
+        """The session or key that holds the subscription."""
+        return f"key {self.key_id}" if self.session is None else f"session {self.session}"
+
+    @property
+    def channel(self) -> str:
+        """The name of its channel in the outbox."""
+        return f"{PUSH_CHANNEL_PREFIX}{self.subscription_id}"
+
+
+PUSH_CHANNEL_PREFIX: Final = "push:"
+"""The beginning of :attr:`PushSubscription.channel`; no channel of the operator has a colon in its name."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -262,6 +424,17 @@ MAX_RETRY_SECONDS: Final = 3600.0
 MAX_WAITING_NOTICES: Final = 10_000
 """The most pending notices. An event is dropped while the outbox is full."""
 
+MAX_WAITING_PUSHES: Final = 5000
+"""The most pending notices with which a message to a push subscription is added: readers cannot fill the outbox."""
+
+
+def max_waiting_of(notice: Notice) -> int:
+    """Return the number of pending notices from which this one is dropped."""
+    return MAX_WAITING_PUSHES if notice.channel.startswith(PUSH_CHANNEL_PREFIX) else MAX_WAITING_NOTICES
+
+
+_MILLISECOND_TEXTS: Final = tuple(f".{millisecond:03d}Z" for millisecond in range(1000))
+
 
 def rfc3339(instant: float) -> str:
     """Return an instant as RFC 3339 in UTC.
@@ -270,7 +443,7 @@ def rfc3339(instant: float) -> str:
     '1970-01-01T00:00:00.500Z'
     """
     second, rest = divmod(round(instant * 1_000_000), 1_000_000)
-    return f"{_format_second(second)}.{rest // 1000:03d}Z"
+    return _format_second(second) + _MILLISECOND_TEXTS[rest // 1000]
 
 
 @lru_cache(maxsize=4096)
@@ -296,6 +469,7 @@ def serialize_key(key: KeyRecord) -> dict[str, object]:
         "name": key.name,
         "type": key.type,
         "group": key.group,
+        "read_tail": key.type == "admin" or key.reads_tails,
         "created_at": rfc3339(key.created_at),
         "expires_at": optional_rfc3339(key.expires_at),
         "revoked_at": optional_rfc3339(key.revoked_at),

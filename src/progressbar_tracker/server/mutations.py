@@ -17,9 +17,14 @@ if TYPE_CHECKING:
         Item,
         KeyRecord,
         Notice,
+        PingTokenRecord,
+        PushSubscription,
         Sample,
+        ScheduleMark,
+        ScheduleRecord,
         SessionRecord,
         ShareRecord,
+        StoredTail,
     )
 
 ANY_STATE: Final = "any"
@@ -53,7 +58,7 @@ class AddHistory(msgspec.Struct, frozen=True):
 
 
 class TrimHistory(msgspec.Struct, frozen=True):
-    """Delete runs and their samples.
+    """Delete runs, with their samples, curves and tails.
 
     Attributes:
         before: Deletes runs that ended before this instant.
@@ -81,6 +86,22 @@ class ThinSamples(msgspec.Struct, frozen=True):
 
     id: str
     run_id: str
+
+
+class SaveCurve(msgspec.Struct, frozen=True):
+    """Add or replace the curve of a run, as :func:`~.items.curves.encode_curve` returns it."""
+
+    id: str
+    run_id: str
+    curve: bytes
+
+
+class SaveTail(msgspec.Struct, frozen=True):
+    """Add or replace the output tail of a run. Its secrets are masked already."""
+
+    id: str
+    run_id: str
+    tail: StoredTail
 
 
 class SaveKey(msgspec.Struct, frozen=True):
@@ -131,6 +152,66 @@ class DropShare(msgspec.Struct, frozen=True):
     """Delete a share."""
 
     share_id: str
+
+
+class SavePingToken(msgspec.Struct, frozen=True):
+    """Add a ping token."""
+
+    token: PingTokenRecord
+
+
+class DropPingToken(msgspec.Struct, frozen=True):
+    """Delete a ping token."""
+
+    token_id: str
+
+
+class SaveSchedule(msgspec.Struct, frozen=True):
+    """Add a schedule, or replace its definition: the instants of its latest starts stay."""
+
+    schedule: ScheduleRecord
+
+
+class DropSchedule(msgspec.Struct, frozen=True):
+    """Delete a schedule."""
+
+    id: str
+
+
+class TouchSchedule(msgspec.Struct, frozen=True):
+    """Record the latest start of a schedule's item, and the expected start that was missed last; 0 for none."""
+
+    id: str
+    started_at: float
+    missed_at: float
+
+
+class MarkSchedules(msgspec.Struct, frozen=True):
+    """Record the progress of the monitor of schedules."""
+
+    mark: ScheduleMark
+
+
+class SaveSubscription(msgspec.Struct, frozen=True):
+    """Add or replace a push subscription."""
+
+    subscription: PushSubscription
+
+
+class DropSubscription(msgspec.Struct, frozen=True):
+    """Delete a push subscription; its pending notices are done."""
+
+    subscription_id: str
+
+
+class AddVapidKey(msgspec.Struct, frozen=True):
+    """Add the private key that signs Web Push messages.
+
+    A database of several servers keeps the first one. With one server, a later one replaces it: the outcome of the
+    earlier write was unknown.
+    """
+
+    private_key: str
 
 
 class AddNotice(msgspec.Struct, frozen=True):
@@ -184,6 +265,8 @@ Write: TypeAlias = (
     | TrimHistory
     | AddSample
     | ThinSamples
+    | SaveCurve
+    | SaveTail
     | SaveKey
     | DropKey
     | TouchKey
@@ -192,11 +275,23 @@ Write: TypeAlias = (
     | TouchSession
     | SaveShare
     | DropShare
+    | SavePingToken
+    | DropPingToken
+    | SaveSchedule
+    | DropSchedule
+    | TouchSchedule
+    | MarkSchedules
+    | SaveSubscription
+    | DropSubscription
+    | AddVapidKey
     | AddNotice
     | MarkNotice
     | TrimNotices
     | Probe
 )
 
-CREDENTIAL_WRITES: Final = (SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare)
-"""The mutations that change credentials."""
+CREDENTIAL_WRITES: Final = (
+    SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare, SavePingToken, DropPingToken, SaveSubscription,
+    DropSubscription, AddVapidKey,
+)  # fmt: skip
+"""The mutations that change credentials, and what ends with them."""

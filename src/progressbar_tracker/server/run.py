@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
 from functools import partial
@@ -18,6 +19,7 @@ from . import capacity, logs
 from .access import first_keys, keys
 from .app import App, create_app
 from .clock import SystemClock
+from .hosts import find_own_address
 from .http.connection import Connection, ConnectionRegistry
 from .http.uvicorn_server import SHUTDOWN_TIMEOUT, UvicornServer, open_listening_socket
 from .stores.open import open_store
@@ -70,7 +72,7 @@ class Server:
         self._socket = open_listening_socket(settings.host, settings.port)
         self._port: int = self._socket.getsockname()[1]
         try:
-            self.store = open_store(settings.database, now=clock)
+            self.store = open_store(settings.database)
         except BaseException:
             self._socket.close()
             raise
@@ -91,6 +93,8 @@ class Server:
                     timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
                 ),
                 at_shutdown=self.app.services.stop,
+                drain_seconds=settings.drain,
+                at_drain=self.app.services.drain,
             )
             shared = self.store.shared
             with contextlib.nullcontext() if shared is None else shared.exclusive():
@@ -111,6 +115,19 @@ class Server:
     def url(self) -> str:
         """The base URL for clients on this machine, without a final slash."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        return self._build_url(host)
+
+    @property
+    def network_url(self) -> str | None:
+        """The base URL for clients on other machines, if the server listens on all addresses and one is known."""
+        if self.settings.host not in ("0.0.0.0", "::"):  # noqa: S104
+            return None
+        if self.settings.public_url:
+            return self.settings.public_url
+        address = find_own_address()
+        return None if address is None else self._build_url(address)
+
+    def _build_url(self, host: str) -> str:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.settings.base_path}"
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -120,6 +137,8 @@ class Server:
             on_ready: Is called once signals are handled and connections are accepted.
         """
         capacity.raise_open_file_limit()
+        # Otherwise each full garbage collection visits all loaded items, and delays requests meanwhile.
+        gc.freeze()
         try:
             with self._uvicorn.handle_signals():
                 on_ready()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DAY_SECONDS: Final = 86400.0
 PORT_VARIABLE: Final = "PROGRESSBAR_PORT"
 
+MAX_DRAIN_SECONDS: Final = 3600.0
+"""The most seconds between a signal and the shutdown."""
+
 
 class RetentionPolicy(msgspec.Struct, frozen=True):
     """How long something is kept, by end status; in seconds, ``math.inf`` without an end.
@@ -42,11 +45,16 @@ class RetentionPolicy(msgspec.Struct, frozen=True):
         return self.by_status.get(status, self.default)
 
 
-def parse_period(name: str, text: str) -> float:
+def parse_period(name: str, text: str, *, default_unit: str = "") -> float:
     """Return a period in seconds.
 
-    >>> parse_period("PROGRESSBAR_GIVE_UP", "90d")
-    7776000.0
+    >>> parse_period("PROGRESSBAR_GIVE_UP", "90d"), parse_period("PROGRESSBAR_STALL_AFTER", "90", default_unit="s")
+    (7776000.0, 90.0)
+
+    Args:
+        name: The variable, for error messages.
+        text: The period; ``forever`` has no end.
+        default_unit: The unit of a number without one; by default such a number is an error.
 
     Raises:
         ConfigError: The text is not a period; the message begins with ``name``.
@@ -54,7 +62,7 @@ def parse_period(name: str, text: str) -> float:
     if text == "forever":
         return math.inf
     try:
-        return parse_duration(text)
+        return parse_duration(text, default_unit=default_unit)
     except ValueError:
         raise ConfigError(f"{name} must be a period such as 90s, 1h30m, 30d or forever, not {text!r}") from None
 
@@ -106,12 +114,17 @@ class SettingsOverrides(TypedDict, total=False):
     keep: str | None
     history: str | None
     give_up: str | None
+    stall_after: str | None
+    stuck: bool | None
     credential_age: str | None
+    drain: str | None
     metrics_items: int | None
     log_format: str | None
     log_level: str | None
     access_log: bool | None
     channels: Path | str | None
+    push_origins: str | None
+    monitor_url: str | None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,12 +151,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         keep: How long an ended item without its own ``ttl`` stays on the board.
         history: How long ended runs stay in the history.
         give_up: Seconds without a sign of life after which a running item is stopped and leaves the board.
+        stall_after: Seconds without a sign of life after which an item without a ``heartbeat_timeout`` is stalled.
+        stuck: Detect items that are alive without progress.
         metrics_items: The number of items with a progress metric: the first of the list.
         log_format: The format of log lines.
         log_level: The lowest level of log lines; ``None`` for the default of the format.
         access_log: Log each request.
         channels: The TOML file with notification channels; see :mod:`~.notifications.channels`.
+        push_origins: The origins of push services that browsers may subscribe at although they are in a private network
+            or use plain HTTP or another port.
+        monitor_url: The URL of an external monitor, requested each minute while the server works. Never shown.
         credential_age: Seconds for which keys and sessions are accepted while PostgreSQL does not answer.
+        drain: Seconds between SIGTERM and the shutdown, in which requests are served and ``/readyz`` is 503.
         session_seconds: How long a browser stays signed in.
         sign_in_seconds: How long a one-time sign-in link is valid.
     """
@@ -166,12 +185,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep: RetentionPolicy = RetentionPolicy()
     history: RetentionPolicy = RetentionPolicy(90 * DAY_SECONDS)
     give_up: float = math.inf
+    stall_after: float = math.inf
+    stuck: bool = True
     credential_age: float = 60.0
+    drain: float = 0.0
     metrics_items: int = 0
     log_format: LogFormat = "text"
     log_level: LogLevel | None = None
     access_log: bool = False
     channels: Path | None = None
+    push_origins: str = ""
+    monitor_url: str | None = None
     session_seconds: float = 7 * 86400.0
     sign_in_seconds: float = 3600.0
 
@@ -181,12 +205,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for name, minimum in (("max_items", 1), ("max_requests", 0), ("max_unread", 8), ("metrics_items", 0)):
             if (number := getattr(self, name)) < minimum:
                 raise ConfigError(f"PROGRESSBAR_{name.upper()} must be {minimum} or more, not {number}")
-        for name, minimum in (("credential_age", 5), ("give_up", 60)):
+        for name, minimum in (("credential_age", 5), ("give_up", 60), ("stall_after", 1)):
             if (seconds := getattr(self, name)) < minimum:
                 raise ConfigError(f"PROGRESSBAR_{name.upper()} must be {minimum}s or more, not {seconds:g}s")
+        if not 0 <= self.drain <= MAX_DRAIN_SECONDS:
+            raise ConfigError(f"PROGRESSBAR_DRAIN must be from 0s to {MAX_DRAIN_SECONDS:g}s, not {self.drain:g}s")
         if self.public_url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", self.public_url):
             redacted = strip_password(self.public_url)
             raise ConfigError(f"PROGRESSBAR_PUBLIC_URL must be a URL such as https://host/p, not {redacted!r}")
+        if self.monitor_url is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s#]*)?", self.monitor_url):
+            raise ConfigError("PROGRESSBAR_MONITOR_URL must be a URL such as https://host/ping")  # it is a secret
         base = self.base_path
         if base and (
             not base.startswith("/") or base.endswith("/") or any(c in base for c in "?#% \\") or "//" in base
@@ -199,11 +227,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if (self.admin_username is None) != (self.admin_password is None):
             missing = "ADMIN_PASSWORD" if self.admin_password is None else "ADMIN_USERNAME"
             raise ConfigError(f"ADMIN_USERNAME and ADMIN_PASSWORD go together: {missing} is not set")
+        for origin in self.list_push_origins():
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin):
+                raise ConfigError(f"PROGRESSBAR_PUSH_ORIGINS has origins such as https://push.lan:8443, not {origin!r}")
         TrustedProxies(self.trusted_proxies)
         AllowedHosts(self.allowed_hosts, listens_on=self.host, public_url=self.public_url)
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, database={self.redacted_database!r})"
+
+    def list_push_origins(self) -> frozenset[str]:
+        """Return the origins of ``push_origins``."""
+        return frozenset(origin.lower() for origin in self.push_origins.replace(",", " ").split())
 
     @property
     def redacted_database(self) -> str:
@@ -237,12 +272,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "keep": environ.get("PROGRESSBAR_KEEP") or None,
             "history": environ.get("PROGRESSBAR_HISTORY") or None,
             "credential_age": environ.get("PROGRESSBAR_CREDENTIAL_AGE") or None,
+            "drain": environ.get("PROGRESSBAR_DRAIN") or None,
             "give_up": environ.get("PROGRESSBAR_GIVE_UP") or None,
+            "stall_after": environ.get("PROGRESSBAR_STALL_AFTER") or None,
+            "stuck": _read_bool(environ, "PROGRESSBAR_STUCK"),
             "metrics_items": _read_int(environ, "PROGRESSBAR_METRICS_ITEMS"),
             "log_format": environ.get("PROGRESSBAR_LOG_FORMAT") or None,
             "log_level": environ.get("PROGRESSBAR_LOG_LEVEL") or None,
             "access_log": _read_bool(environ, "PROGRESSBAR_ACCESS_LOG"),
             "channels": environ.get("PROGRESSBAR_CHANNELS") or None,
+            "push_origins": environ.get("PROGRESSBAR_PUSH_ORIGINS") or None,
+            "monitor_url": _read_secret(environ, "PROGRESSBAR_MONITOR_URL"),
         }
         merged = {name: value for name, value in variables.items() if value is not None} | arguments
         merged["database"] = resolve_database(environ, merged.get("database"))
@@ -254,9 +294,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 merged[name] = parse_retention(f"PROGRESSBAR_{name.upper()}", str(merged[name]), default)
         if "channels" in merged:
             merged["channels"] = Path(str(merged["channels"]))
-        for name in ("give_up", "credential_age"):
+        for name in ("give_up", "credential_age", "stall_after", "drain"):
             if name in merged:
-                merged[name] = parse_period(f"PROGRESSBAR_{name.upper()}", str(merged[name]))
+                default_unit = "s" if name in ("stall_after", "drain") else ""
+                merged[name] = parse_period(f"PROGRESSBAR_{name.upper()}", str(merged[name]), default_unit=default_unit)
         for name, choices in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
             if name in merged:
                 merged[name] = _check_choice(f"PROGRESSBAR_{name.upper()}", str(merged[name]), choices)
@@ -281,10 +322,12 @@ def _drop_overridden(environ: Mapping[str, str], overrides: Iterable[str]) -> di
 def resolve_database(environ: Mapping[str, str], database: object = None) -> Path | str:
     """Return the database of an argument, of the environment, or the default file.
 
+    ``PROGRESSBAR_DATABASE_FILE`` names a file with the URL, which may contain a password.
+
     Raises:
         ConfigError: It is the URL of an unsupported database.
     """
-    text = str(database or environ.get("PROGRESSBAR_DATABASE") or "")
+    text = str(database or _read_secret(environ, "PROGRESSBAR_DATABASE") or "")
     return _parse_database(text) if text else default_database()
 
 
@@ -298,9 +341,17 @@ def default_database() -> Path:
     return folder / "progress.db"
 
 
+_LIBPQ_STRING: Final = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=")
+
+
 def _parse_database(text: str) -> Path | str:
     scheme, colon, _ = text.partition("://")
     if not colon:
+        if _LIBPQ_STRING.search(text) and not Path(text).exists():
+            raise ConfigError(
+                "PROGRESSBAR_DATABASE must be a file or a postgresql:// URL, and no libpq string of names and values: "
+                "postgresql://USER@HOST1,HOST2/NAME"
+            )
         return Path(text)
     if scheme not in {"postgresql", "postgres"}:
         raise ConfigError(f"PROGRESSBAR_DATABASE must be a file or a postgresql:// URL, not a {scheme}:// one")

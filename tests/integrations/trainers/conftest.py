@@ -16,7 +16,10 @@ from tests.support.fault_server import FaultServer
 from tests.support.server import start_server
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-REQUIRED_PACKAGES = {"keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets"}
+REQUIRED_PACKAGES = {
+    "keras": "keras", "lightning": "torch", "transformers": "transformers", "libraries": "datasets", "marimo": "marimo",
+    "catboost": "catboost", "spacy": "spacy", "prefect": "prefect",
+}  # fmt: skip
 collect_ignore = [
     f"test_{name}.py" for name, package in REQUIRED_PACKAGES.items() if importlib.util.find_spec(package) is None
 ]

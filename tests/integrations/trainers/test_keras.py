@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import re
+import sys
+
 import keras
 import numpy as np
 import pytest
 import torch
 
-from progressbar_tracker.integrations.keras import TrackCallback
+from progressbar_tracker.integrations.keras import TrackCallback, install, uninstall
 from progressbar_tracker.testing import recording
+from tests.support.connections import list_items, open_client
+from tests.support.programs import ProgramRunner
 
 from .callback_contract import STEP_COUNT, CallbackContract
 
@@ -138,3 +143,83 @@ class TestKeras(CallbackContract):
         self.Callback()
         assert keras.Model.fit is method
         assert method.__name__ == "fit"
+
+
+@pytest.fixture
+def installed():
+    """Record the runs of this process, with ``install()``."""
+    install()
+    with recording() as recorded:
+        yield recorded
+    uninstall()
+
+
+def fit_model(**options):
+    return make_model().fit(*make_rows(), batch_size=4, **options)
+
+
+def test_installed_hook_reports_fit_once(installed, capsys):
+    fit_model(epochs=2)
+    run, inside = installed
+    assert (run.status, run.completed, run.total, run.unit) == ("succeeded", 2, 2, "epochs")
+    assert run.title.startswith("Fit of sequential")
+    assert (inside.parent, inside.completed) == (run.id, STEP_COUNT)
+
+
+def test_installed_hook_leaves_explicit_callback_alone(installed, capsys):
+    fit_model(callbacks=[TrackCallback(id="fit")])
+    assert [run.id for run in installed if not run.parent] == ["fit"]
+
+
+def test_installed_hook_keeps_other_callbacks(installed, capsys):
+    steps = []
+    fit_model(callbacks=StepCallback(steps.append))
+    assert (len(steps), len(installed)) == (STEP_COUNT, 2)
+
+
+def test_silent_fit_is_not_reported(installed):
+    fit_model(verbose=0)
+    assert len(installed) == 0
+
+
+def test_evaluation_alone_is_not_reported(installed, capsys):
+    make_model().evaluate(*make_rows())
+    assert len(installed) == 0
+
+
+def test_uninstalled_hook_reports_nothing(capsys):
+    original = keras.callbacks.CallbackList.__init__
+    install()
+    uninstall()
+    with recording() as recorded:
+        fit_model()
+    assert (len(recorded), keras.callbacks.CallbackList.__init__) == (0, original)
+
+
+PLAIN_PROGRAM = """
+import keras, numpy
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("sgd", "mse", run_eagerly=True)
+
+class Broken(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise OSError("disk full")
+
+model.fit(numpy.zeros((8, 2)), numpy.zeros(8), batch_size=4, epochs=3, callbacks=[Broken()])
+"""
+
+
+def test_run_reports_failed_fit_and_keeps_output(server, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN_PROGRAM)
+    runner = ProgramRunner(server, tmp_path)
+
+    def run(*command):
+        done = runner.run(sys.executable, *command, path)
+        return done.returncode, re.sub(r"\d+(ms|s|us)\b|- loss: [\d.e-]+|\x08| +", "", done.stdout), done.stderr
+
+    assert run("-m", "progressbar_tracker", "run") == run()
+    with open_client(server.url, runner.key) as http:
+        (fit,) = [item for item in list_items(http).values() if item["status"] == "failed" and item["unit"] == "epochs"]
+    assert (fit["status"], fit["total"], fit["error"]) == ("failed", 3, "OSError: disk full")

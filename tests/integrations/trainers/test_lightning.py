@@ -2,20 +2,26 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from progressbar_tracker import integrations
 from progressbar_tracker.testing import recording
+from tests.support.connections import list_items, open_client
+from tests.support.programs import ProgramRunner
 
 from .callback_contract import STEP_COUNT, CallbackContract
 
 LIGHTNING_PACKAGE = os.environ.get("LIGHTNING_PACKAGE", "lightning.pytorch")
 pl = importlib.import_module(LIGHTNING_PACKAGE)
 
+from progressbar_tracker.integrations import lightning as integration  # noqa: E402
 from progressbar_tracker.integrations.lightning import TrackCallback  # noqa: E402 - it is of the package imported before
 
 
@@ -201,3 +207,95 @@ class TestLightning(CallbackContract):
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+
+
+BAR_CLASSES = {"tqdm": pl.callbacks.TQDMProgressBar, "rich": pl.callbacks.RichProgressBar}
+
+
+@pytest.fixture(params=BAR_CLASSES)
+def make_trainer(request, working_folder):
+    """Make trainers with each bar of Lightning."""
+
+    def make(*callbacks, **options):
+        quiet = {"logger": False, "enable_model_summary": False, "accelerator": "cpu", "enable_checkpointing": False}
+        return pl.Trainer(callbacks=[BAR_CLASSES[request.param](), *callbacks], **{**quiet, "max_epochs": 2, **options})
+
+    return make
+
+
+@pytest.fixture
+def installed():
+    """Record the runs of this process, with ``install()`` of all libraries."""
+    integrations.install()
+    integration.install()
+    with recording() as recorded:
+        yield recorded
+    integrations.uninstall()
+
+
+def test_installed_hook_reports_fit_once(installed, make_trainer, capsys):
+    make_trainer().fit(TinyModel(), make_rows(), make_rows(3))
+    assert [(run.title, run.status) for run in installed if run.parent is None] == [("Fit of TinyModel", "succeeded")]
+    assert (installed.runs[0].completed, installed.runs[0].total, len(installed)) == (2, 2, 2)
+
+
+def test_installed_hook_reports_stages(installed, make_trainer, capsys):
+    trainer = make_trainer()
+    trainer.validate(TinyModel(), make_rows(), verbose=False)
+    trainer.predict(TinyModel(), make_rows())
+    assert [run.title for run in installed] == ["Validation of TinyModel", "Prediction of TinyModel"]
+
+
+def test_installed_hook_leaves_explicit_callback_alone(installed, make_trainer, capsys):
+    make_trainer(TrackCallback(id="fit")).fit(TinyModel(), make_rows())
+    assert [run.id for run in installed] == ["fit", "fit/now"]
+
+
+def test_installed_hook_reports_exception(installed, make_trainer, capsys):
+    def in_step(number):
+        raise ValueError("bad batch")
+
+    with pytest.raises(ValueError, match="bad batch"):
+        make_trainer().fit(TinyModel(in_step), make_rows())
+    assert (installed.runs[0].status, installed.runs[0].error) == ("failed", "ValueError: bad batch")
+
+
+def test_silent_trainer_is_not_reported(installed, working_folder):
+    trainer = pl.Trainer(enable_progress_bar=False, logger=False, accelerator="cpu", max_epochs=1)
+    trainer.fit(TinyModel(), make_rows())
+    assert len(installed) == 0
+
+
+def test_uninstalled_hook_leaves_trainer_unchanged(make_trainer):
+    integration.install()
+    integration.uninstall()
+    assert not any(isinstance(each, TrackCallback) for each in make_trainer().callbacks)
+
+
+PLAIN_PROGRAM = """
+from tests.integrations.trainers.test_lightning import TinyModel, make_rows, pl
+pl.seed_everything(1)
+trainer = pl.Trainer(logger=False, accelerator="cpu", max_epochs=2, enable_checkpointing=False)
+def in_step(number):
+    if number == 8:
+        raise OSError("disk full")
+
+trainer.fit(TinyModel(in_step), make_rows())
+"""
+
+
+def test_run_reports_failed_fit_and_keeps_output(server, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN_PROGRAM)
+    runner = ProgramRunner(server, tmp_path)
+
+    def run(*command):
+        done = runner.run(sys.executable, *command, path, PYTHONPATH=str(Path(__file__).parents[3]))
+        return done.returncode, *(
+            re.sub(r"[\d-]:?[\d-]{2}:[\d-]{2}|[\d.]+ ?it/s|[━╸╺ ]+", "", each) for each in (done.stdout, done.stderr)
+        )
+
+    assert run("-m", "progressbar_tracker", "run") == run()
+    with open_client(server.url, runner.key) as http:
+        (item,) = [item for item in list_items(http).values() if item["error"] == "OSError: disk full"]
+    assert (item["title"], item["status"], item["total"]) == ("Fit of TinyModel", "failed", 2)

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import re
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from progressbar_tracker import tqdm
+from progressbar_tracker.integrations import transformers as integration
 from progressbar_tracker.integrations.transformers import TrackCallback
 from progressbar_tracker.testing import recording
+from tests.support.connections import list_items, open_client
+from tests.support.programs import ProgramRunner
 
 from .callback_contract import STEP_COUNT, CallbackContract
 
@@ -30,7 +38,8 @@ class StopAfter(TrainerCallback):
         self.epochs = epochs
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_training_stop = self.epochs is not None and round(state.epoch) == self.epochs
+        if self.epochs is not None and round(state.epoch) == self.epochs:
+            control.should_training_stop = True
 
 
 class RowStream(torch.utils.data.IterableDataset):
@@ -151,3 +160,97 @@ class TestTransformers(CallbackContract):
             trainer.train()
         assert not trainer.state.is_world_process_zero
         assert len(recorded) == 0
+
+
+@pytest.fixture
+def installed():
+    """Record the runs of this process, with ``install()`` of the trainer and of tqdm."""
+    tqdm.install()
+    integration.install()
+    with recording() as recorded:
+        yield recorded
+    integration.uninstall()
+    tqdm.uninstall()
+
+
+def make_trainer(folder, *, model=None, callbacks=(), **options):
+    arguments = TrainingArguments(
+        str(folder / "out"),
+        per_device_train_batch_size=4,
+        per_device_eval_batch_size=4,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        num_train_epochs=1,
+        **{"disable_tqdm": False, **options},
+    )
+    rows = {"train_dataset": make_rows(), "eval_dataset": make_rows(3)}
+    return Trainer(model or TinyModel(), arguments, callbacks=list(callbacks), **rows)
+
+
+def test_installed_hook_reports_training_once(installed, tmp_path, capsys):
+    make_trainer(tmp_path, eval_strategy="epoch").train()
+    run, inside = installed
+    assert (run.title, run.status, run.completed, run.total) == ("Training of TinyModel", "succeeded", 5, 5)
+    assert (inside.parent, inside.status, inside.completed, inside.total) == (run.id, "succeeded", 3, 3)
+
+
+def test_installed_hook_reports_evaluation_once(installed, tmp_path, capsys):
+    make_trainer(tmp_path).evaluate()
+    (run,) = installed
+    assert (run.title, run.status, run.completed) == ("Evaluation of TinyModel", "succeeded", 3)
+
+
+def test_installed_hook_leaves_explicit_callbacks_alone(installed, tmp_path, capsys):
+    make_trainer(tmp_path, callbacks=[TrackCallback(id="first")]).train()
+    trainer = make_trainer(tmp_path)
+    trainer.add_callback(TrackCallback(id="later"))
+    trainer.train()
+    assert [run.id for run in installed] == ["first", "later"]
+
+
+def test_silent_trainer_is_not_reported(installed, tmp_path, capsys):
+    make_trainer(tmp_path, disable_tqdm=True).train()
+    assert len(installed) == 0
+
+
+def test_uninstalled_hook_leaves_bars_of_tqdm(tmp_path, capsys):
+    integration.install()
+    integration.uninstall()
+    tqdm.install()
+    try:
+        with recording() as recorded:
+            make_trainer(tmp_path).train()
+    finally:
+        tqdm.uninstall()
+    (run,) = recorded
+    assert (run.completed, run.total, run.unit) == (5, 5, "it")
+
+
+PLAIN_PROGRAM = """
+import sys
+from tests.integrations.trainers.test_transformers import TinyModel, make_trainer
+from pathlib import Path
+
+def in_step(number):
+    if number == 3:
+        raise OSError("disk full")
+
+make_trainer(Path(sys.argv[1]), model=TinyModel(in_step)).train()
+"""
+
+
+def test_run_reports_failed_training_and_keeps_output(server, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN_PROGRAM)
+    runner = ProgramRunner(server, tmp_path)
+
+    def run(*command):
+        done = runner.run(sys.executable, *command, path, tmp_path, PYTHONPATH=str(Path(__file__).parents[3]))
+        last_frame = done.stderr.rpartition("\r")[2]  # a fast machine draws fewer frames
+        return done.returncode, done.stdout, re.sub(r"\d\d:\d\d|[\d.?]+ ?(it/s|s/it)", "", last_frame)
+
+    assert run("-m", "progressbar_tracker", "run") == run()
+    with open_client(server.url, runner.key) as http:
+        (item,) = [item for item in list_items(http).values() if item["status"] == "failed" and item["unit"] == "steps"]
+    assert (item["title"], item["total"], item["error"]) == ("Training of TinyModel", 5, "OSError: disk full")

@@ -17,6 +17,20 @@ def test_key_contains_its_type_and_public_id(type: str) -> None:
     assert re.fullmatch(rf"pbt_{type[0]}_{key.record.key_id}_[A-Za-z0-9_-]{{43}}", key.secret)
 
 
+def test_key_of_a_cell_begins_with_its_name_and_keeps_it() -> None:
+    key = keys.new_key("write", "ci", 0.0, cell="c1")
+    assert re.fullmatch(r"pbt_w_c1-[a-z2-9]{8}_[A-Za-z0-9_-]{43}", key.secret)
+    rotated = keys.rotate_key(key.record, 1.0)
+    assert rotated.secret.startswith(f"pbt_w_{key.record.key_id}_")
+    assert Keyring([rotated.record]).find(rotated.secret, 2.0) == rotated.record
+
+
+@pytest.mark.parametrize("cell", ["", "C1", "c-1", "c_1", "c1\n", "c" * 17, 1])
+def test_invalid_name_of_a_cell_is_refused(cell: object) -> None:
+    with pytest.raises(FieldError, match="cell"):
+        keys.new_key("write", "ci", 0.0, cell=cell)
+
+
 def test_keys_are_unique() -> None:
     created = [keys.new_key("write", "ci", 0.0) for _ in range(50)]
     assert len({key.secret for key in created}) == len({key.record.key_id for key in created}) == 50

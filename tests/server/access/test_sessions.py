@@ -98,8 +98,8 @@ def test_guest_reads_pages_and_stream_only_if_enabled(
         assert "Sign in" in page
         assert "Sign out" not in page
         assert 'href="keys' not in page.replace("../", "")
-    assert "Seen by all" in guest.get("/").text
-    assert guest.get("/keys").headers["Location"] == "login"
+    assert "Seen by all" in guest.get("/api/v1/items").text
+    assert guest.get("/keys").headers["Location"] == "login?next=keys"
     assert guest.get("/api/key-info").status_code == 401
     stream = SseStream(public, None)
     try:

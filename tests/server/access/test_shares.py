@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge
-from progressbar_tracker.server.items.fields import PUBLIC_FIELDS
-from progressbar_tracker.server.models import rfc3339
+from progressbar_tracker.server.items.fields import PUBLIC_FIELDS, PUBLIC_GROUP_FIELDS
+from progressbar_tracker.server.models import EndedRun, rfc3339
+from progressbar_tracker.server.mutations import AddHistory
 from tests.support.clock import START_TIME
+from tests.support.items import make_item
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.server import RunningServer
 
-PRIVATE_FIELDS = {"owner", "meta", "run_id", "parent", "group", "seq"}
+PRIVATE_FIELDS = {"owner", "meta", "run_id", "group", "seq"}
 
 
 def create_share(served: RunningServer, **body: object) -> dict[str, str]:
@@ -35,12 +37,12 @@ def put_item(served: RunningServer, item_id: str, **fields: object) -> None:
 
 
 @pytest.fixture
-def open_stream(server: RunningServer) -> Iterator[Callable[[dict[str, str]], SseStream]]:
+def open_stream(server: RunningServer) -> Iterator[Callable[..., SseStream]]:
     """Open streams of shares; they are closed at the end."""
     streams: list[SseStream] = []
 
-    def start(shared: dict[str, str]) -> SseStream:
-        streams.append(SseStream(server, None, path=f"/{shared['path']}/events"))
+    def start(shared: dict[str, str], **headers: str) -> SseStream:
+        streams.append(SseStream(server, None, path=f"/{shared['path']}/events", **headers))
         return streams[-1]
 
     yield start
@@ -57,36 +59,62 @@ def test_share_shows_only_its_subject(server: RunningServer) -> None:
         title="Mine",
         group="g",
         meta=meta,
-        parent="secret-parent",
+        parent="its-parent",
         completed=1,
         total=4,
     )
     put_item(server, "other", run_id="r", title="Not theirs", group="g")
     put_item(server, "elsewhere", run_id="r", title="Not theirs either", group="h")
     item, group = create_share(server, item="a/b"), create_share(server, group="g")
-    anonymous = server.client()
-    page = anonymous.get(f"/{item['path']}").text
-    assert "Mine" in page
-    assert "25 %" in page
-    assert "Not theirs" not in page
-    both = anonymous.get(f"/{group['path']}").text
-    assert "Mine" in both
-    assert "Not theirs" in both
-    assert "Not theirs either" not in both
-    for text in ("secret-", "write", "Sign out", 'href="../history"', 'href="../keys"'):
-        assert text not in page.replace(item["token"], ""), text
-        assert text not in both.replace(group["token"], ""), text
+    assert [shown["title"] for shown in list_items(server, item)] == ["Mine"]
+    assert {shown["title"] for shown in list_items(server, group)} == {"Mine", "Not theirs"}
+    for share in (item, group):
+        for path in ("", "/items", "/history"):
+            text = server.client().get(f"/{share['path']}{path}").text
+            for secret in ("secret-", "write", "Sign out", 'href="../history"', 'href="../keys"', share["token"]):
+                assert secret not in text, (path, secret)
+    assert "its-parent" not in server.client().get(f"/{item['path']}/items").text
+
+
+def list_items(served: RunningServer, share: dict[str, str], path: str = "items") -> list[dict[str, object]]:
+    """Return the items or the ended runs of a share, as anyone sees them."""
+    items: list[dict[str, object]] = served.client().get(f"/{share['path']}/{path}").raise_for_status().json()["items"]
+    expected = {*PUBLIC_FIELDS} if share["group"] is None else {*PUBLIC_GROUP_FIELDS}
+    assert all(set(item) == expected for item in items)
+    return items
+
+
+def test_share_of_a_group_shows_parents_of_inner_bars(server: RunningServer) -> None:
+    put_item(server, "outer", run_id="r", group="g")
+    put_item(server, "outer/inner", run_id="r", group="g", parent="outer")
+    parents = {item["id"]: item["parent"] for item in list_items(server, create_share(server, group="g"))}
+    assert parents == {"outer": None, "outer/inner": "outer"}
+
+
+def test_share_list_continues_in_its_stream(server: RunningServer, open_stream: Callable[..., SseStream]) -> None:
+    put_item(server, "a", run_id="r", group="g")
+    share = create_share(server, group="g")
+    reply = server.client().get(f"/{share['path']}/items")
+    put_item(server, "b", run_id="r", group="g")
+    stream = open_stream(share, **{"Last-Event-ID": reply.headers["Event-ID"]})
+    first = stream.next()
+    assert (first.name, [item["id"] for item in first.data["items"]]) == ("change", ["b"])
+
+
+def test_unchanged_share_list_is_not_sent_again(server: RunningServer) -> None:
+    share, anonymous = create_share(server, item="a"), server.client()
+    reply = anonymous.get(f"/{share['path']}/items")
+    again = anonymous.get(f"/{share['path']}/items", headers={"If-None-Match": reply.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_share_of_an_item_shows_how_it_ended(server: RunningServer) -> None:
     share = create_share(server, item="job")
-    anonymous = server.client()
-    assert "Nothing is running yet" in anonymous.get(f"/{share['path']}").text
+    assert list_items(server, share) == list_items(server, share, "history") == []
     put_item(server, "job", run_id="r", title="The job", completed=4, total=4, status="succeeded")
     server.client("write").delete("/api/v1/items/job")
-    page = anonymous.get(f"/{share['path']}").text
-    assert "The job" in page
-    assert "succeeded" in page
+    assert list_items(server, share) == []
+    assert [(run["title"], run["status"]) for run in list_items(server, share, "history")] == [("The job", "succeeded")]
 
 
 def test_share_of_a_group_shows_its_ended_runs(server: RunningServer) -> None:
@@ -95,10 +123,24 @@ def test_share_of_a_group_shows_its_ended_runs(server: RunningServer) -> None:
     put_item(server, "out", run_id="r", title="Outside")
     for name in ("in", "out"):
         server.client("write").delete(f"/api/v1/items/{name}")
-    page = server.client().get(f"/{share['path']}").text
-    assert "Inside" in page
-    assert "OSError: x" in page
-    assert "Outside" not in page
+    assert [(run["title"], run["error"]) for run in list_items(server, share, "history")] == [("Inside", "OSError: x")]
+
+
+def test_shared_timeline_shows_public_fields_of_its_group(server: RunningServer) -> None:
+    for item_id, group in (("in", "g"), ("out", "h")):
+        fields = {"owner": "secret-owner", "run_id": "secret-run", "group": group, "title": "In", "error": "E: x"}
+        item = make_item(item_id, at=START_TIME - 60, **fields)
+        server.background.store.commit([AddHistory(EndedRun(item, "failed", START_TIME))]).result(60)
+    share = create_share(server, group="g")
+    http, path = server.client(), f"/{share['path']}/timeline"
+    assert http.get(f"{path}?group=h").json()["runs"] == [
+        {
+            "id": "in", "title": "In", "status": "failed", "started_at": rfc3339(START_TIME - 60),
+            "ended_at": rfc3339(START_TIME), "error": "E: x",
+        }
+    ]  # fmt: skip
+    assert http.get(f"{path}?until={rfc3339(START_TIME - 70)}").json()["runs"] == []
+    assert http.get(f"/{create_share(server, item='in')['path']}/timeline").status_code == 404
 
 
 def test_share_stream_shows_the_same_fields(
@@ -118,7 +160,7 @@ def test_share_stream_shows_the_same_fields(
     gone = stream.read_until(lambda event: event.data["gone"])[-1]
     assert gone.data["gone"] == ["a"]
     for shown in (*first.data["items"], *change.data["items"], *gone.data["ended"]):
-        assert set(shown) == set(PUBLIC_FIELDS)
+        assert set(shown) == set(PUBLIC_GROUP_FIELDS)
         assert PRIVATE_FIELDS.isdisjoint(shown)
     assert "secret" not in json.dumps([first.data, change.data, gone.data])
 
@@ -223,7 +265,7 @@ def test_badge_shows_the_bar(server: RunningServer) -> None:
     assert get_badge(server, share)[1] == ["a", "waiting"]
     put_item(server, "a", run_id="r", title="</text><script>alert(1)</script>&", completed=1, total=4, group="g")
     reply, texts = get_badge(server, share)
-    assert texts == ["</text><script>alert(1)</scr…", "25 %"]
+    assert texts == ["</text><script>alert(1)</…", "25 %"]
     assert reply.headers["Content-Type"] == "image/svg+xml; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-cache"
     assert b'width="60.0"' in reply.content
@@ -237,30 +279,33 @@ def test_badge_shows_the_bar(server: RunningServer) -> None:
     assert get_badge(server, of_group)[1] == ["g", "nothing runs"]
 
 
-def make_bar(**fields: object) -> dict[str, object]:
-    return {"title": "t", "state": "running", "value": 0.5, "percent": "50 %", "count": "", **fields}
+def make_wire_item(**fields: object) -> dict[str, object]:
+    item = {"id": "a", "title": "t", "status": "running", "value": 0.5, "completed": None, "total": None, "unit": ""}
+    return {**item, **fields}
 
 
 def test_badge_without_a_total_shows_the_count() -> None:
-    assert build_item_badge("a", make_bar(value=None, percent="", count="7 files"))[2:] == ("7 files", "#1a67c7", 0.0)
-    assert build_item_badge("a", make_bar(state="succeeded", value=None, percent="", count="7"))[2:] == (
-        "✓ succeeded", "#17754a", 240.0,
-    )  # fmt: skip
+    counted = make_wire_item(value=0.0, completed=7, unit="files")
+    assert build_item_badge("a", counted)[2:5] == ("7 files", "#1a67c7", 0.0)
+    assert build_item_badge("a", {**counted, "status": "succeeded"})[2:5] == ("✓ succeeded", "#17754a", 240.0)
 
 
 def test_badge_of_a_group_shows_problems() -> None:
-    assert build_group_badge("g", [make_bar(), make_bar(state="failed")]).state == "1 running, 50 %, 1 failed"
-    assert build_group_badge("g", [make_bar(state="failed")]).state == "1 failed"
-    assert build_group_badge("g", [make_bar(state="stalled", value=None)]).state == "1 running, 0 %, 1 stalled"
+    failed, stalled = make_wire_item(status="failed"), make_wire_item(stalled=True, value=0.0, completed=1)
+    assert build_group_badge("g", [make_wire_item(), failed]).state == "1 running, 50 %, 1 failed"
+    assert build_group_badge("g", [failed]).state == "1 failed"
+    assert build_group_badge("g", [stalled]).state == "1 running, 0 %, 1 stalled"
 
 
 @pytest.mark.parametrize("text", ["\ufffe", "\uffff", "\u202e", "\u2066", "\ud800", "\x00", "\U000e0001"])
 def test_badge_escapes_and_isolates_text(text: str) -> None:
-    badge = build_item_badge("a", make_bar(title=f"a{text}b"))
+    badge = build_item_badge("a", make_wire_item(title=f"a{text}b"))
     assert (badge.title, badge.full) == ("ab", "ab")
 
 
 def test_long_title_leaves_space_for_the_state() -> None:
-    short, long = (build_item_badge("a", make_bar(title="w" * 99, state=state)) for state in ("running", "succeeded"))
+    short, long = (
+        build_item_badge("a", make_wire_item(title="w" * 99, status=status)) for status in ("running", "succeeded")
+    )
     assert len(short.title) > len(long.title) >= 6
     assert short.full == "w" * 99

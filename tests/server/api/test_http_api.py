@@ -70,11 +70,27 @@ def test_item_has_all_fields_of_protocol(server: RunningServer) -> None:
     item = http.patch("/api/v1/items/a", json={"completed": 1}).json()
     assert item == {
         "id": "a", "title": "", "description": "", "value": 0.25, "completed": 1, "total": 4, "unit": "", "weight": 0,
-        "status": "running", "stalled": False, "late": False, "error": None, "group": None, "parent": None,
-            "meta": {"host": "h"}, "deadline": None, "notify": [],
-        "rate": 0.5, "eta": 6.0, "owner": "write", "run_id": "r", "seq": 3, "created_at": "2027-01-15T08:00:00.000Z",
-        "updated_at": "2027-01-15T08:00:02.000Z", "ended_at": None, "heartbeat_timeout": None, "ttl": None,
+        "status": "running", "stalled": False, "late": False, "stuck": False, "slower": False, "error": None,
+        "group": None, "parent": None, "meta": {"host": "h"}, "deadline": None, "notify": [], "rate": 0.5, "eta": 6.0,
+        "eta_low": item["eta_low"], "eta_high": item["eta_high"], "finish_at": "2027-01-15T08:00:08.000Z",
+        "basis": "this run", "estimated_total": None, "estimated_value": None, "usual_gap_seconds": 2.0,
+        "usual_duration_seconds": None, "started_at": "2027-01-15T08:00:00.000Z",
+        "progressed_at": "2027-01-15T08:00:02.000Z", "owner": "write", "run_id": "r", "seq": 3, "short_runs": 0,
+        "created_at": "2027-01-15T08:00:00.000Z", "updated_at": "2027-01-15T08:00:02.000Z", "ended_at": None,
+        "heartbeat_timeout": None, "ttl": None, "stoppable": False, "stop_requested_at": None,
+        "stop_requested_by": None,
     }  # fmt: skip
+
+
+def test_count_of_short_runs_stays_with_its_run(server: RunningServer) -> None:
+    http = server.client("write")
+    http.put("/api/v1/items/a", json={"run_id": "r", "seq": 1, "short_runs": 3})
+    assert http.patch("/api/v1/items/a", json={"completed": 5, "seq": 2}).json()["short_runs"] == 3
+    assert http.patch("/api/v1/items/a", json={"short_runs": 7, "seq": 3}).json()["short_runs"] == 7
+    assert http.patch("/api/v1/items/a", json={"short_runs": 1, "seq": 2}).json()["short_runs"] == 7
+    assert http.put("/api/v1/items/a", json={"run_id": "r2"}).json()["short_runs"] == 0
+    (former,) = http.get("/api/v1/history").json()["items"]
+    assert (former["run_id"], former["short_runs"]) == ("r", 7)
 
 
 def test_unchanged_list_is_304(server: RunningServer) -> None:
@@ -326,11 +342,11 @@ def test_routes_work_under_base_path(make_server: Callable[..., RunningServer]) 
 
 def test_every_response_has_the_security_headers(module_server: RunningServer) -> None:
     http = module_server.client("read")
-    for path in ("/", "/login", "/progress", "/nothing", "/static/app.js", "/static/app.css", "/healthz"):
+    for path in ("/", "/login", "/progress", "/nothing", "/static/board.js", "/static/app.css", "/healthz"):
         headers = http.get(path).headers
         assert headers["Content-Security-Policy"] == (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-            "worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+            "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
             "require-trusted-types-for 'script'"
         )
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -401,7 +417,7 @@ def test_key_use_is_recorded_once_a_minute(server: RunningServer) -> None:
     http, admin = server.client("read"), server.client("admin")
 
     def used() -> str | None:
-        assert server.background.store.flush(10)
+        assert server.background.store.flush(60)
         server.background.app.services.credentials.refresh_keys()
         keys, _ = server.background.store.read_keys()
         (key,) = [key for key in keys if key.name == "read"]

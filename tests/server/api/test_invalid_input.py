@@ -26,10 +26,18 @@ BODY_PATHS: Final = {
     ("PUT", "/api/v1/items/{id:path}"): ITEM_PATH,
     ("PATCH", "/api/v1/items/{id:path}"): ITEM_PATH,
     ("POST", "/api/v1/items:batch"): "/api/v1/items:batch",
+    ("POST", "/api/v1/items/{id:path}:stop"): f"{ITEM_PATH}:stop",
     ("POST", "/api/v1/keys"): "/api/v1/keys",
     ("POST", "/api/v1/shares"): "/api/v1/shares",
+    ("POST", "/api/v1/push/subscriptions"): "/api/v1/push/subscriptions",
+    ("PUT", "/api/v1/schedules/{id:path}"): "/api/v1/schedules/kept",
+    ("POST", "/api/v1/ping-tokens"): "/api/v1/ping-tokens",
 }
-BODYLESS_PATHS: Final = {"/api/v1/keys/{key_id}/rotate", "/api/v1/channels/{name}/test", "/login", "/logout"}
+BODYLESS_PATHS: Final = {
+    "/api/v1/keys/{key_id}/rotate", "/api/v1/channels/{name}/test", "/login", "/logout",
+    "/ping/{token}/{slug}", "/ping/{token}/{slug}/{signal}",  # any body is the output of a program
+}  # fmt: skip
+"""Paths whose writes take no JSON."""
 
 INVALID_JSON: Final = {
     "nothing": b"",
@@ -60,6 +68,7 @@ INVALID_V1_FIELDS: Final = [
     ("status", b"null"), ("status", b"[]"), ("status", b"{}"), ("error", b"1"), ("group", b'"\\ud800"'),
     ("group", b"{}"), ("parent", b'"%s"' % (b"x" * 201)), ("meta", b"[]"), ("meta", b'{"a": 1}'),
     ("meta", b'{"a": {"b": null}}'), ("meta", b'{"\\u0000": "x"}'), ("meta", b'"x"'), ("run_id", b'""'),
+    ("short_runs", b"-1"), ("short_runs", b"1.0"), ("short_runs", b"null"),
     ("run_id", b"null"), ("run_id", b"7"), ("seq", b"-1"), ("seq", b"1.0"), ("seq", b"null"), ("seq", b"true"),
     ("seq", b"99999999999999999999"), ("part", b'"%s"' % (b"x" * 65)), ("part", b"0"), ("ttl", b"-1"),
     ("ttl", b'"1"'), ("heartbeat_timeout", b"1e999"), ("heartbeat_timeout", b"true"),

@@ -16,12 +16,14 @@ import pytest
 
 from progressbar_tracker._models import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from progressbar_tracker.server import hub, services
-from progressbar_tracker.server.access import keys, sessions, shares
+from progressbar_tracker.server.access import keys, ping_tokens, sessions, shares, subscriptions
 from progressbar_tracker.server.api.limits import list_limits, serialize_limits
 from progressbar_tracker.server.http import connection, endpoint
 from progressbar_tracker.server.items import transition
 from progressbar_tracker.server.problems import PROBLEM_CODES, PROBLEM_REMEDIES, ProblemError
+from progressbar_tracker.server.schedules import table as schedule_table
 from progressbar_tracker.server.settings import Settings
+from tests.support.access import PUSH_FIELDS
 from tests.support.clock import ManualClock
 from tests.support.connections import TLS_CONTEXT
 from tests.support.server import make_legacy_item
@@ -73,6 +75,37 @@ def too_many_shares(http: httpx.Client) -> dict[str, object]:
     return answer.json()
 
 
+def too_many_ping_tokens(http: httpx.Client) -> dict[str, object]:
+    for _ in range(3):
+        answer = http.post("/api/v1/ping-tokens", json={"name": "n", "group": "g"})
+    assert answer.json()["type"] == "/problems/too-many-ping-tokens"
+    return answer.json()
+
+
+def send_pings(http: httpx.Client, count: int = 1, body: bytes = b"") -> dict[str, object]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ping_tokens, "MAX_PING_TOKENS", 9)
+        token = http.post("/api/v1/ping-tokens", json={"name": "n", "group": "g"}).json()["token"]
+    for _ in range(count):
+        answer = http.post(f"/ping/{token}/none", content=body)
+    return answer.json()
+
+
+def too_many_schedules(http: httpx.Client) -> dict[str, object]:
+    for name in "abc":
+        answer = http.put(f"/api/v1/schedules/{name}", json={"every": 60})
+    assert answer.json()["type"] == "/problems/too-many-schedules"
+    return answer.json()
+
+
+def too_many_subscriptions(http: httpx.Client) -> dict[str, object]:
+    for number in range(3):
+        body = {**PUSH_FIELDS, "endpoint": "https://push.example.org/1", "events": ["end"], "item": str(number)}
+        answer = http.post("/api/v1/push/subscriptions", json=body)
+    assert answer.json()["type"] == "/problems/too-many-subscriptions"
+    return answer.json()
+
+
 def too_many_streams(http: httpx.Client) -> dict[str, object]:
     with http.stream("GET", "/api/v1/events") as first:
         chunks = first.iter_raw()
@@ -109,8 +142,23 @@ LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] 
     "characters of the name of a part": lambda http: get_problem(http, {"part": "x" * 65}),
     "items of a page": lambda http: http.get("/api/v1/items?limit=10001").json(),
     "runs of a page of the history": lambda http: http.get("/api/v1/history?limit=1001").json(),
+    "ids whose recent runs are listed": lambda http: http.get(
+        "/api/v1/history:recent", params={"id": [str(number) for number in range(51)]}
+    ).json(),
+    "recent runs of an id": lambda http: http.get("/api/v1/history:recent?id=a&limit=101").json(),
     "keys": too_many_keys,
+    "push subscriptions of a session or key": too_many_subscriptions,
+    "push subscriptions": too_many_subscriptions,
+    "characters of the endpoint of a push subscription": lambda http: http.post(
+        "/api/v1/push/subscriptions", json={"endpoint": f"https://push.example.org/{'x' * 1000}"}
+    ).json(),
     "shares": too_many_shares,
+    "ping tokens": too_many_ping_tokens,
+    "pings a second of a token": lambda http: send_pings(http, 51),
+    "bytes of the body of a ping": lambda http: send_pings(http, body=b" " * (2**20 + 1)),
+    "schedules": too_many_schedules,
+    "schedules of a page": lambda http: http.get("/api/v1/schedules?limit=1001").json(),
+    "characters of a cron expression": lambda http: http.put("/api/v1/schedules/a", json={"cron": "*" * 101}).json(),
     "wrong attempts to sign in from an address in 60 s": too_many_attempts,
     "streams": too_many_streams,
     "streams with one key or link": too_many_streams,
@@ -131,6 +179,9 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
         patched.setattr(transition, "MAX_PARTS", 2)
         patched.setattr(keys, "MAX_KEYS", 8)
         patched.setattr(shares, "MAX_SHARES", 2)
+        patched.setattr(ping_tokens, "MAX_PING_TOKENS", 2)
+        patched.setattr(schedule_table, "MAX_SCHEDULES", 2)
+        patched.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 2)
         patched.setattr(sessions, "MAX_SESSIONS", 3)
         patched.setattr(hub, "MAX_STREAMS", 1)
         patched.setattr(services, "MAX_EXPORTS", 0)
@@ -238,7 +289,7 @@ class ServerProcess:
     def stop(self) -> None:
         self.http.close()
         self.process.terminate()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from progressbar_tracker.server.items.index import sort_key
 from progressbar_tracker.server.models import EndedRun, Item
 from progressbar_tracker.server.mutations import AddHistory, TrimHistory
 from progressbar_tracker.server.problems import ProblemError
-from tests.server.stores.test_store_contract import reopen  # noqa: F401  # a fixture
+from tests.server.stores.conftest import reopen  # noqa: F401  # a fixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +217,7 @@ def test_history_pages_have_each_lasting_run_once(
 
     def end(name: str, at: float) -> None:
         item = Item(id=name, owner_id="k", owner="ci", run_id=name, created_at=0.0, updated_at=at)
-        store.commit([AddHistory(EndedRun(item, "deleted", at))]).result(10)
+        store.commit([AddHistory(EndedRun(item, "deleted", at))]).result(60)
 
     @settings(max_examples=8, deadline=None)
     @given(st.lists(st.lists(st.sampled_from(["end", "trim"]), max_size=3), max_size=6), st.integers(1, 4))
@@ -235,11 +235,11 @@ def test_history_pages_have_each_lasting_run_once(
                     end(f"new {next(count)}", float(next(ages)))
                 else:
                     oldest = min(lasting.values(), default=0.0)
-                    store.commit([TrimHistory(oldest + 0.5)]).result(10)
+                    store.commit([TrimHistory(oldest + 0.5)]).result(60)
                     lasting = {n: at for n, at in lasting.items() if at > oldest + 0.5}
         assert read == sorted(set(read), reverse=True)
         assert set(lasting) <= set(read)
-        store.commit([TrimHistory(1e12)]).result(10)
+        store.commit([TrimHistory(1e12)]).result(60)
 
     ages = itertools.count(1)
     walk()

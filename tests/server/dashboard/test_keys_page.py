@@ -42,6 +42,6 @@ def test_keys_page_shows_no_secret_or_hash(server: RunningServer) -> None:
 
 
 def test_keys_page_requires_an_admin(server: RunningServer) -> None:
-    assert server.client().get("/keys").headers["Location"] == "login"
+    assert server.client().get("/keys").headers["Location"] == "login?next=keys"
     assert server.client("write").get("/keys").status_code == 403
     assert server.client("admin").get("/keys").status_code == 200

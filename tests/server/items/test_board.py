@@ -434,3 +434,15 @@ def test_persisted_writes_rebuild_the_board(ops: list[tuple[str, str, float, Wri
         board.delete(item_id, 0.0)
     board.put("x", {}, OWNER_A, 0.0)
     board.put("y", {}, OWNER_A, 0.0)
+
+
+def test_list_is_complete_after_the_clock_was_set_back() -> None:
+    """Items that were created after the new instant begin before it, so their places in the list change."""
+    board = make_board()
+    for n, item_id in enumerate("cab"):
+        board.put(item_id, {"run_id": "r"}, OWNER_A, 100.0 + n)
+    board.set_clock(50.0, -53.0, 50.0)
+    assert [item.id for item in board.page()] == ["c", "a", "b"]
+    board.delete("a", 51.0)
+    board.put("d", {"run_id": "r"}, OWNER_A, 52.0)
+    assert [item.id for item in board.page()] == ["c", "b", "d"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from progressbar_tracker._estimate import Progress
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.items.merge import is_compatible, three_way_merge
@@ -61,6 +62,22 @@ def test_merge_keeps_stored_owner_and_creation() -> None:
         three_way_merge(BASE_ITEM, change_item(owner_id="x", title="new"), change_item(created_at=0.5)).owner_id == "k"
     )
     assert three_way_merge(BASE_ITEM, change_item(title="new"), change_item(created_at=0.5)).created_at == 0.5
+
+
+def test_merge_has_earliest_start_and_latest_progress() -> None:
+    base = change_item(started_at=50.0, progressed_at=60.0, progress=Progress(5, 60.0, idle_since=60.0))
+    ours = change_item(base, started_at=48.0, progressed_at=70.0, progress=Progress(6, 70.0, idle_since=70.0), own=6)
+    theirs = change_item(base, started_at=49.0, progressed_at=75.0, progress=Progress(5, 60.0, idle_since=75.0))
+    for both in (three_way_merge(base, ours, theirs), three_way_merge(base, theirs, ours)):
+        assert (both.started_at, both.progressed_at, both.completed) == (48.0, 75.0, 6)
+        assert both.progress == Progress(6, 70.0, idle_since=75.0)
+
+
+def test_merge_keeps_the_changed_limit() -> None:
+    limited, automatic = change_item(stuck_after=60.0), change_item(description="other")
+    assert three_way_merge(BASE_ITEM, limited, automatic).stuck_after == 60.0
+    assert three_way_merge(BASE_ITEM, automatic, limited).stuck_after == 60.0
+    assert three_way_merge(limited, change_item(stuck_after=None), change_item(limited, title="x")).stuck_after is None
 
 
 def test_change_is_compatible_only_within_run() -> None:

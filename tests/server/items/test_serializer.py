@@ -9,7 +9,7 @@ import pytest
 from progressbar_tracker.server.budget import CHUNK_BYTES
 from progressbar_tracker.server.items.board import Board
 from progressbar_tracker.server.items.change import Owner
-from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
+from tests.support.boards import serialize_item, serialize_items
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 1000])

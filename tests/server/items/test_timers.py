@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from progressbar_tracker.server.items.conditions import Conditions
 from progressbar_tracker.server.items.expiry import STALE_ENTRIES
-from progressbar_tracker.server.items.serializer import is_stalled
 from progressbar_tracker.server.items.validation import parse_legacy
-from tests.support.boards import OWNER_A, make_board, make_body, make_started_board
+from tests.support.boards import OWNER_A, is_stalled, make_board, make_body, make_started_board
 
 
 def test_silent_item_is_stalled_until_next_write() -> None:
@@ -71,7 +71,7 @@ def test_loaded_items_expire_and_stall() -> None:
     assert later.rev > board.rev
 
 
-@pytest.mark.parametrize("heap", ["_expiries", "_heartbeats", "_deadlines", "_abandonments"])
+@pytest.mark.parametrize("heap", ["_expiries", "_heartbeats", "_deadlines", "_abandonments", "_progress_limits"])
 def test_postponed_timers_do_not_grow_heap(heap: str) -> None:
     board = make_board(give_up=1e9)
     for number in range(3 * STALE_ENTRIES):
@@ -79,6 +79,7 @@ def test_postponed_timers_do_not_grow_heap(heap: str) -> None:
         board.put(new, {"heartbeat_timeout": 1e9, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
         board.patch(new, {"status": "stopped", "ttl": 1e9}, 0.0)
         board.delete(new, 0.0)
+        board.put("c", {"stuck_after": 1e9 - number}, OWNER_A, 0.0)
         board.put("a", {"heartbeat_timeout": 1e9 - number, "deadline_at": 1e9 + number}, OWNER_A, 0.0)
         board.create(parse_legacy(make_body(1.0, "b")), OWNER_A, 0.0) if number == 0 else board.update(
             parse_legacy(make_body(number % 2, "b")), float(number)
@@ -104,3 +105,69 @@ def test_compaction_keeps_due_timers() -> None:
     assert board.rev == rev
     board.sweep(115.0)
     assert board.rev > rev
+
+
+def test_item_without_heartbeats_stalls_by_the_option() -> None:
+    conditions = Conditions(stall_after=60.0)
+    board = make_board(conditions=conditions)
+    for item_id, fields in (("plain", {}), ("beating", {"heartbeat_timeout": 100.0}), ("old", {"status": "failed"})):
+        board.put(item_id, fields, OWNER_A, 0.0)
+    board.create(parse_legacy(make_body(item_id="legacy")), OWNER_A, 0.0)
+    board.patch("plain", {"completed": 1}, 5.0)
+    board.sweep(60.0)
+    assert board.drain_overdue() == [("legacy", "stalled")]
+    board.sweep(65.0)
+    assert board.drain_overdue() == [("plain", "stalled")]
+    assert conditions.is_stalled(board.require("plain"), 65.0)
+    board.patch("plain", {}, 70.0)
+    assert not conditions.is_stalled(board.require("plain"), 70.0)
+    board.sweep(130.0)
+    assert board.drain_overdue() == [("beating", "stalled"), ("plain", "stalled")]
+
+
+def test_cleared_heartbeat_timeout_leaves_the_option() -> None:
+    board = make_board(conditions=Conditions(stall_after=60.0))
+    board.put("a", {"heartbeat_timeout": 1000.0}, OWNER_A, 0.0)
+    board.patch("a", {"heartbeat_timeout": None}, 10.0)
+    board.sweep(70.0)
+    assert board.drain_overdue() == [("a", "stalled")]
+
+
+def test_item_with_a_limit_is_stuck_without_write() -> None:
+    board = make_board()
+    board.put("a", {"stuck_after": 30.0}, OWNER_A, 0.0)
+    board.patch("a", {"completed": 1}, 10.0)
+    rev = board.rev
+    board.sweep(39.9)
+    assert (board.drain_overdue(), board.rev) == ([], rev)
+    board.sweep(40.0)
+    assert (board.drain_overdue(), board.rev) == ([("a", "stuck")], rev + 1)
+    board.sweep(99.0)
+    assert board.drain_overdue() == []
+    board.patch("a", {"completed": 2}, 100.0)
+    assert not board.conditions.is_stuck(board.require("a"), 129.9)
+    board.sweep(130.0)
+    assert board.drain_overdue() == [("a", "stuck")]
+
+
+def test_shorter_stuck_after_applies_at_once() -> None:
+    board = make_board()
+    board.put("a", {"stuck_after": 3000.0}, OWNER_A, 0.0)
+    board.patch("a", {"stuck_after": 5.0}, 1.0)
+    board.sweep(5.0)
+    assert board.drain_overdue() == [("a", "stuck")]
+    board.patch("a", {"stuck_after": None}, 6.0)
+    assert not board.conditions.is_stuck(board.require("a"), 999.0)
+
+
+def test_item_with_heartbeats_is_not_stuck_without_one() -> None:
+    board = make_board()
+    board.put("a", {"stuck_after": 10.0, "heartbeat_timeout": 40.0}, OWNER_A, 0.0)
+    board.sweep(39.0)
+    assert board.drain_overdue() == []
+    assert not board.conditions.is_stuck(board.require("a"), 39.0)
+    for seconds in (42.0, 45.0, 48.0, 51.0):
+        board.patch("a", {}, seconds)
+    assert not board.conditions.is_stuck(board.require("a"), 51.0)
+    board.patch("a", {}, 52.0)
+    assert board.conditions.is_stuck(board.require("a"), 52.0)

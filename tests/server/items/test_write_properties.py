@@ -14,7 +14,6 @@ from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
 from progressbar_tracker.server.api.items import _OP_FUNCTIONS
 from progressbar_tracker.server.http.request import decode_object
-from progressbar_tracker.server.items.serializer import serialize_item
 from progressbar_tracker.server.items.validation import (
     InvalidOperation,
     parse_batch,
@@ -24,7 +23,7 @@ from progressbar_tracker.server.items.validation import (
 )
 from progressbar_tracker.server.models import Item
 from progressbar_tracker.server.problems import ProblemError
-from tests.support.boards import make_board
+from tests.support.boards import make_board, serialize_item
 from tests.support.server import make_legacy_item
 
 if TYPE_CHECKING:
@@ -372,8 +371,8 @@ def test_interleaved_runs_leave_one_complete_run() -> None:
         apart = make_board()
         apply_steps(apart, own)
         assert {**asdict(ended.item), "rev": 0} == {**asdict(apart.require("a")), "rev": 0, "born": ended.item.born} | {
-            name: getattr(ended.item, name) for name in ("updated_at", "created_at", "ended_at", "rate_at",
-                                                         "rate_seconds", "smoothed_rate", "rate_position")
+            name: getattr(ended.item, name) for name in ("updated_at", "created_at", "ended_at", "started_at",
+                                                         "progressed_at", "progress")
         }  # fmt: skip
 
 

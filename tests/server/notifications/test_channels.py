@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import progressbar_tracker
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.notifications.channels import Channels
 
@@ -65,7 +66,7 @@ def test_full_file_defines_destinations_and_events(channels_path: Path) -> None:
     assert (phone.kind, phone.destination, phone.events) == (
         "apprise",
         "ntfy",
-        ["succeeded", "failed", "stalled", "late"],
+        ["succeeded", "failed", "stalled", "stuck", "late", "missed"],
     )
     assert (hook.kind, hook.destination, hook.events) == ("webhook", "hooks.example.org:8443", ["failed", "25%", "50%"])
     assert (hook.secret, hook.groups, hook.allow_private) == (SIGNING_KEY, {"nightly"}, True)
@@ -156,7 +157,7 @@ def test_missing_secret_file_is_named(channels_path: Path) -> None:
 def test_missing_apprise_error_names_the_package(channels_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = get_error(channels_path, '[channels.x]\nurl = "ntfy://t"\n')
-    assert "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'" in message
+    assert "this kind needs the apprise package: pip install apprise" in message
 
 
 def test_changed_channel_file_is_reloaded(channels_path: Path) -> None:
@@ -212,10 +213,14 @@ def test_secret_file_that_appears_later_is_read(channels_path: Path) -> None:
     assert channels.get("y") is not None
 
 
-def test_channel_file_of_the_readme_is_valid(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
-    (text,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+def test_channel_file_of_the_handbook_is_valid(tmp_path: Path) -> None:
+    page = (Path(progressbar_tracker.__file__).parent / "handbook/how-to/notifications.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml file=channels.toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "team.secret").write_text(SIGNING_SECRET)
     phone, team = write_channels(tmp_path / "channels.toml", text).all()
-    assert (phone.name, phone.kind, phone.events) == ("phone", "apprise", ["succeeded", "failed", "stalled", "late"])
+    assert (phone.name, phone.kind, phone.events) == (
+        "phone",
+        "apprise",
+        ["succeeded", "failed", "stalled", "stuck", "late", "missed"],
+    )
     assert (team.kind, team.secret, team.events) == ("webhook", SIGNING_KEY, ["failed", "stopped", "late", "50%"])

@@ -5,14 +5,16 @@ import sqlite3
 import stat
 import sys
 import threading
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.items.curves import Curve, encode_curve
 from progressbar_tracker.server.models import EndedRun
-from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveCurve, SaveItem
 from progressbar_tracker.server.stores.sqlite import backup as backups
 from progressbar_tracker.server.stores.sqlite.backup import create_backup, restore_backup
 from progressbar_tracker.server.stores.sqlite.files import connect, migrate
@@ -34,7 +36,7 @@ def list_ids(path: Path) -> list[str]:
 
 def make_database(path: Path, *items: str) -> Path:
     store = SqliteStore(path)
-    store.commit([SaveItem(make_item(item_id)) for item_id in items]).result(10)
+    store.commit([SaveItem(make_item(item_id)) for item_id in items]).result(60)
     store.close()
     return path
 
@@ -49,7 +51,7 @@ def check_one_line_error(reason: str, call: Callable[[], object]) -> None:
 
 
 def test_backup_during_writes_contains_all_earlier_commits(store: SqliteStore, tmp_path: Path) -> None:
-    store.commit([AddHistory(EndedRun(item=make_item("past"), status="succeeded", ended_at=2.0))]).result(10)
+    store.commit([AddHistory(EndedRun(item=make_item("past"), status="succeeded", ended_at=2.0))]).result(60)
     committed: list[int] = []
     stop = threading.Event()
 
@@ -57,7 +59,7 @@ def test_backup_during_writes_contains_all_earlier_commits(store: SqliteStore, t
         for n in range(1_000_000):
             if stop.is_set():
                 return
-            store.commit([SaveItem(make_item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(10)
+            store.commit([SaveItem(make_item(f"{n:06}")), *([DropItem(f"{n - 50:06}")] if n >= 50 else [])]).result(60)
             committed.append(n)
 
     writer = threading.Thread(target=write)
@@ -78,6 +80,16 @@ def test_backup_during_writes_contains_all_earlier_commits(store: SqliteStore, t
     finally:
         stop.set()
         writer.join()
+
+
+def test_backup_contains_curves_and_patterns(store: SqliteStore, tmp_path: Path) -> None:
+    curve = Curve(0.5, array("f", [0.0, 1.0]))
+    ended = EndedRun(make_item("night-2026-11-28"), "succeeded", 2.0)
+    store.commit([AddHistory(ended), SaveCurve("night-2026-11-28", "r", encode_curve(curve))]).result(60)
+    create_backup(store.path, tmp_path / "copy.db")
+    copy = SqliteStore(tmp_path / "copy.db")
+    assert [run.curve for run in copy.read_former_runs(["night-*"], by="pattern")["night-*"]] == [curve]
+    copy.close()
 
 
 def test_backup_is_one_complete_private_file(store: SqliteStore, tmp_path: Path) -> None:
@@ -211,7 +223,7 @@ def test_restore_installs_copy_and_keeps_former_file(tmp_path: Path) -> None:
 def test_restore_keeps_log_of_killed_server_with_former_file(tmp_path: Path) -> None:
     copy = make_database(tmp_path / "copy.db", "copied")
     running = SqliteStore(tmp_path / "running.db")
-    running.commit([SaveItem(make_item("in the log"))]).result(10)
+    running.commit([SaveItem(make_item("in the log"))]).result(60)
     database = tmp_path / "progress.db"
     for end in ("", "-wal"):  # like after kill -9
         Path(f"{database}{end}").write_bytes(Path(f"{running.path}{end}").read_bytes())
@@ -241,7 +253,7 @@ def test_restore_to_missing_path_creates_database(tmp_path: Path) -> None:
 
 
 def test_restore_under_running_server_is_refused(store: SqliteStore, tmp_path: Path) -> None:
-    store.commit([SaveItem(make_item("kept"))]).result(10)
+    store.commit([SaveItem(make_item("kept"))]).result(60)
     copy = make_database(tmp_path / "copy.db", "copied")
     check_one_line_error("a server is running on the database", lambda: restore_backup(copy, store.path))
     assert [item.id for item in store.load().items] == ["kept"]
@@ -297,13 +309,13 @@ FOREIGN_SCHEMAS = {
     "table that looks like statistics": ["CREATE TABLE x (sqlite_stat1)"],
     "index": ["CREATE INDEX x ON keys (hash)"],
     "index with an expression": ["CREATE INDEX x ON items (json_extract(state, '$.id'))"],
-    "another index by a name of ours": ["DROP INDEX history_id", "CREATE INDEX history_id ON history (abs(n))"],
+    "another index by a name of ours": ["DROP INDEX runs_id", "CREATE INDEX runs_id ON runs (abs(n))"],
     "partial index": ["DROP INDEX outbox_done", "CREATE INDEX outbox_done ON outbox (at) WHERE length(body) > 0"],
     "generated column": ["ALTER TABLE items ADD COLUMN x TEXT AS (upper(id))"],
     "column": ["ALTER TABLE keys ADD COLUMN x TEXT"],
     "renamed column": ["ALTER TABLE keys RENAME COLUMN name TO x"],
     "dropped column": ["ALTER TABLE sessions DROP COLUMN agent"],
-    "dropped index": ["DROP INDEX history_id"],
+    "dropped index": ["DROP INDEX runs_id"],
     "dropped table": ["DROP TABLE outbox"],
     "check": ["DROP TABLE shares", "CREATE TABLE shares (share_id TEXT PRIMARY KEY CHECK (random() > 0))"],
     "foreign key": ["DROP TABLE samples", "CREATE TABLE samples (id TEXT REFERENCES items ON DELETE CASCADE)"],
@@ -340,5 +352,8 @@ def test_copy_of_each_version_is_restored(tmp_path: Path, version: int) -> None:
 
 
 def test_connections_do_not_trust_the_schema(store: SqliteStore) -> None:
-    for connection in (store._write_connection, store._reader, store._history_connection, store._search_connection):
+    for connection in (
+        store._write_connection, store._reader, store._history_connection, store._search_connection,
+        store._timeline_connection,
+    ):  # fmt: skip
         assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)

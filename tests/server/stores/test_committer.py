@@ -64,7 +64,7 @@ def test_waiters_of_one_commit_get_their_own_outcomes() -> None:
         thread = threading.Thread(target=commit)
         thread.start()
         outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
-        thread.join(10)
+        thread.join(60)
         return outcomes
 
     outcomes = asyncio.run(main())

@@ -6,20 +6,26 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.items.curves import Curve, encode_curve
+from progressbar_tracker.server.stores.base import HistoryFilter
 from progressbar_tracker.server.stores.sqlite.files import migrate
 from progressbar_tracker.server.stores.sqlite.migrations import MIGRATIONS
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from tests.support.clock import ManualClock
 from tests.support.connections import open_client
+from tests.support.schedules import make_schedule
 from tests.support.server import start_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OLD_KEY = keys.new_key("admin", "old", 1.0)
+OLD_SCHEDULE = make_schedule("live")
 SCHEMA_VERSIONS = range(1, len(MIGRATIONS) + 1)
 
 
@@ -56,6 +62,15 @@ VERSION_STATEMENTS: dict[int, list[tuple[str, tuple[object, ...]]]] = {
             (),
         )
     ],
+    11: [
+        ("INSERT INTO curves (id, run_id, curve) VALUES ('live', 'r', ?)", (encode_curve(Curve(0.5, [0.0, 1.0])),)),
+        (
+            """INSERT INTO history (id, title, status, ended_at, pattern, state)
+            VALUES ('job-12345', '', 'succeeded', 3.0, 'job-*', ?)""",
+            (make_state("job-12345", status="succeeded", ended_at=3.0),),
+        ),
+    ],
+    14: [("INSERT INTO schedules (id, state) VALUES ('live', ?)", (msgspec.json.encode(OLD_SCHEDULE).decode(),))],
 }
 
 
@@ -79,12 +94,16 @@ def test_database_of_each_old_schema_is_migrated_completely(version: int, tmp_pa
     assert [(item.id, item.title, item.value, item.seq) for item in loaded.items] == [("live", "The live", 0.5, 3)]
     assert [(key.key_id, key.hash) for key in loaded.keys] == [(OLD_KEY.record.key_id, OLD_KEY.record.hash)]
     assert [session.hash for session in loaded.sessions] == ["browser"]
-    assert [row.item.id for row in store.read_history()] == ["second", "first"]
-    assert [row.item.id for row in store.read_history(group="night", status="failed", text="THE FIRST")] == ["first"]
-    assert [row.item.error for row in store.read_history(item_id="second")] == ["ValueError: x"]
+    assert [row.item.id for row in store.read_history()] == ["job-12345"] * (version >= 11) + ["second", "first"]
+    assert [
+        row.item.id for row in store.read_history(HistoryFilter(group="night", status="failed", text="THE FIRST"))
+    ] == ["first"]
+    assert [row.item.error for row in store.read_history(HistoryFilter(id="second"))] == ["ValueError: x"]
     assert [notice.notice_id for notice in store.read_due_notices(2.0, 9)] == (["n"] if version >= 9 else [])
     assert [sample.value for sample in store.read_samples("live", "r")] == ([0.25] if version >= 3 else [])
     assert [share.hash for share in loaded.shares] == (["link"] if version >= 4 else [])
+    assert [list(stored.curve.positions) for stored in loaded.curves] == ([[0.0, 1.0]] if version >= 11 else [])
+    assert list(store.read_former_runs(["job-*"], by="pattern")) == (["job-*"] if version >= 11 else [])
     store.close()
     opened = sqlite3.connect(path)
     assert opened.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
@@ -112,6 +131,69 @@ def test_server_continues_runs_of_the_oldest_schema(tmp_path: Path) -> None:
             ("second", "failed"),
             ("first", "failed"),
         ]
+
+
+def test_item_of_the_oldest_schema_starts_with_its_creation(tmp_path: Path) -> None:
+    make_database(tmp_path / "progress.db", 1)
+    clock = ManualClock()
+    with (
+        start_server(tmp_path / "progress.db", clock=clock) as server,
+        open_client(server.url, OLD_KEY.secret) as http,
+    ):
+        old = http.get("/api/v1/items/live").json()
+        assert (old["started_at"], old["progressed_at"]) == (old["created_at"], old["updated_at"])
+        body = {"run_id": "r", "seq": 4, "stuck_after": 60, "heartbeat_timeout": 60}
+        item = http.patch("/api/v1/items/live", json=body).json()
+        assert (item["started_at"], item["progressed_at"], item["stuck"]) == (*[old["created_at"]] * 2, False)
+
+
+def test_runs_of_older_schema_are_former_runs_of_their_id(tmp_path: Path) -> None:
+    path = tmp_path / "progress.db"
+    make_database(path, 10)
+    old = sqlite3.connect(path)
+    state = make_state("job-12345", status="succeeded", ended_at=3.0)
+    values = ("job-12345", "succeeded", 3.0, state)
+    old.execute("INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)", values)
+    old.commit()
+    old.close()
+    store = SqliteStore(path)
+    ((former,),) = store.read_former_runs(["job-12345", "first"], by="id").values()
+    assert (former.item.id, former.ended_at, former.curve) == ("job-12345", 3.0, None)
+    assert store.read_former_runs(["job-*"], by="pattern") == {}
+    store.close()
+
+
+def test_runs_of_older_schema_are_in_the_timeline(tmp_path: Path) -> None:
+    """A row with invalid JSON keeps its columns."""
+    path = tmp_path / "progress.db"
+    make_database(path, 11)
+    old = sqlite3.connect(path)
+    error = "E: " + "x" * 300 + "\nline"
+    states = (
+        make_state("inner", parent="p", started_at=4.0, run_id="r1"),
+        make_state("failed", parent="p", started_at=5.0, run_id="r2", error=error),
+        make_state("short", started_at=6.0, run_id="r3", error="one\ntwo"),
+        "{",
+    )
+    for item_id, status, state in zip(
+        ("inner", "failed", "short", "bad"), ("succeeded", "failed", "stopped", "failed"), states, strict=True
+    ):
+        old.execute(
+            'INSERT INTO history (id, title, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?, ?)',
+            (item_id, "T", "g", status, 9.0, state),
+        )
+    old.commit()
+    old.close()
+    store = SqliteStore(path)
+    found = {run.id: run for run in store.read_timeline(8.0, 10.0, group="g", limit=9).runs}
+    assert {name: (run.run_id, run.started_at, run.error, run.group, run.title) for name, run in found.items()} == {
+        "failed": ("r2", 5.0, error[:200], "g", "T"),
+        "short": ("r3", 6.0, "one", "g", "T"),
+        "bad": ("", 9.0, None, "g", "T"),
+    }
+    assert [row.item.run_id for row in store.read_history(HistoryFilter(parent="p"))] == ["r2", "r1"]
+    assert [run.started_at for run in store.read_recent_runs(["first"], limit=9)["first"]] == [1.0]
+    store.close()
 
 
 def test_database_of_newer_schema_is_refused_unchanged(tmp_path: Path) -> None:

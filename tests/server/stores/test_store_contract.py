@@ -1,77 +1,71 @@
-"""The contract of all stores. Add a new store to ``STORE_KINDS``."""
+"""The contract of all stores. Add a new store to ``STORE_KINDS`` of :mod:`tests.support.stores`."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from array import array
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from msgspec.structs import replace
 
+from progressbar_tracker._estimate import Progress
 from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.items.curves import Curve, StoredCurve, encode_curve
 from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
     Notice,
     Part,
+    PingTokenRecord,
+    PushSubscription,
     Sample,
     SampledRun,
+    ScheduleMark,
     SessionRecord,
     ShareRecord,
+    StopRequest,
+    StoredTail,
 )
 from progressbar_tracker.server.mutations import (
     AddHistory,
     AddNotice,
     AddSample,
+    AddVapidKey,
     DropItem,
     DropKey,
+    DropPingToken,
+    DropSchedule,
     DropSession,
     DropShare,
+    DropSubscription,
     MarkNotice,
+    MarkSchedules,
     Probe,
+    SaveCurve,
     SaveItem,
     SaveKey,
+    SavePingToken,
+    SaveSchedule,
     SaveSession,
     SaveShare,
+    SaveSubscription,
+    SaveTail,
     ThinSamples,
     TouchKey,
+    TouchSchedule,
     TouchSession,
     TrimHistory,
     TrimNotices,
 )
-from progressbar_tracker.server.stores.base import Store, StoreError
-from progressbar_tracker.server.stores.postgres import PostgresStore
-from progressbar_tracker.server.stores.sqlite.store import SqliteStore
+from progressbar_tracker.server.stores.base import HistoryFilter, Store, StoreError
 from tests.support.items import make_item
+from tests.support.schedules import make_schedule
+from tests.support.stores import commit_writes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-STORE_KINDS: Final[dict[str, Callable[[pytest.FixtureRequest], Callable[[], Store]]]] = {
-    "sqlite": lambda test: partial(SqliteStore, test.getfixturevalue("tmp_path") / "progress.db"),
-    "postgres": lambda test: partial(PostgresStore, test.getfixturevalue("postgres_url")),
-}
-
-
-@pytest.fixture(params=STORE_KINDS)
-def reopen(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
-    """Open the store; a further call closes and reopens it."""
-    opened: list[Store] = []
-    open_it = STORE_KINDS[request.param](request)
-
-    def again() -> Store:
-        if opened:
-            opened.pop().close()
-        opened.append(open_it())
-        return opened[-1]
-
-    yield again
-    for store in opened:
-        store.close()
-
-
-def commit_writes(store: Store, *writes: object) -> None:
-    store.commit(writes).result(10)
+    from progressbar_tracker.server.models import EndStatus
 
 
 def test_new_store_is_empty(reopen: Callable[[], Store]) -> None:
@@ -83,8 +77,9 @@ def test_item_is_loaded_exactly_as_saved(reopen: Callable[[], Store]) -> None:
     item = make_item(
         "ü/😀 \u202e", title="t", value=0.1, completed=2**53, total=1e300, weight=-(2**53), status="failed",
         error="e\n", group="g", parent="p", meta={"a": "b"}, seq=2**53, heartbeat_timeout=1.5, ttl=0.0, ended_at=2.25,
-        own=3, parts={"1": Part(2.5, 7)}, past=("x", "y"), born=4, rev=9, smoothed_rate=0.5, rate_at=1.0,
-        rate_position=3,
+        own=3, parts={"1": Part(2.5, 7)}, past=("x", "y"), born=4, rev=9,
+        progress=Progress(3, 1.0, 0.5), started_at=0.5, progressed_at=1.0, stuck_after=None,
+        stoppable=True, stop_request=StopRequest(1.5, "ci"),
     )  # fmt: skip
     commit_writes(reopen(), SaveItem(item))
     assert reopen().load().items == [item]
@@ -107,7 +102,7 @@ def test_close_writes_the_newest_queued_state(reopen: Callable[[], Store]) -> No
 def test_flush_writes_queued_states(reopen: Callable[[], Store]) -> None:
     store = reopen()
     store.enqueue([SaveItem(make_item("a"))])
-    assert store.flush(10)
+    assert store.flush(60)
     assert [item.id for item in store.load().items] == ["a"]
 
 
@@ -116,7 +111,7 @@ def test_queued_state_never_undoes_a_newer_commit(reopen: Callable[[], Store]) -
     store.enqueue([SaveItem(make_item("a", seq=1)), SaveItem(make_item("b", seq=1))])
     commit_writes(store, DropItem("a"))
     commit_writes(store, SaveItem(make_item("b", seq=2)))
-    assert store.flush(10)
+    assert store.flush(60)
     assert [(item.id, item.seq) for item in reopen().load().items] == [("b", 2)]
 
 
@@ -124,7 +119,7 @@ def test_many_waiters_are_all_completed(reopen: Callable[[], Store]) -> None:
     store = reopen()
     futures = [store.commit([SaveItem(make_item(str(n)))]) for n in range(300)]
     for future in futures:
-        future.result(10)
+        future.result(60)
     assert len(reopen().load().items) == 300
 
 
@@ -138,8 +133,8 @@ def test_history_is_newest_first_with_stable_pages(reopen: Callable[[], Store]) 
     commit_writes(store, AddHistory(EndedRun(make_item("new"), "failed", 9.0)))
     second = store.read_history(after=first[-1].n, limit=3)
     assert [row.item.id for row in (*first, *second)] == ["6", "5", "4", "3", "2", "1"]
-    assert [row.item.id for row in store.read_history(group="odd")] == ["5", "3", "1"]
-    assert [(row.item.id, row.status, row.ended_at) for row in store.read_history(status="failed")] == [
+    assert [row.item.id for row in store.read_history(HistoryFilter(group="odd"))] == ["5", "3", "1"]
+    assert [(row.item.id, row.status, row.ended_at) for row in store.read_history(HistoryFilter(status="failed"))] == [
         ("new", "failed", 9)
     ]
 
@@ -148,10 +143,10 @@ def test_history_search_matches_ids_and_titles(reopen: Callable[[], Store]) -> N
     store = reopen()
     for item_id, title in (("a", "Straße"), ("b/STRASSE", ""), ("c", "100 % 'sure'"), ("c", "")):
         commit_writes(store, AddHistory(EndedRun(make_item(item_id, title=title), "succeeded", 1.0)))
-    assert [row.item.id for row in store.read_history(text="strasse")] == ["b/STRASSE", "a"]
-    assert [row.item.id for row in store.read_history(text="% 'S")] == ["c"]
-    assert [row.item.title for row in store.read_history(item_id="c")] == ["", "100 % 'sure'"]
-    assert store.read_history(item_id="c", text="sure", status="failed") == []
+    assert [row.item.id for row in store.read_history(HistoryFilter(text="strasse"))] == ["b/STRASSE", "a"]
+    assert [row.item.id for row in store.read_history(HistoryFilter(text="% 'S"))] == ["c"]
+    assert [row.item.title for row in store.read_history(HistoryFilter(id="c"))] == ["", "100 % 'sure'"]
+    assert store.read_history(HistoryFilter(id="c", text="sure", status="failed")) == []
 
 
 def test_history_trim_deletes_old_runs(reopen: Callable[[], Store]) -> None:
@@ -234,6 +229,61 @@ def test_shares_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
     assert reopen().load().shares == [kept]
 
 
+def test_ping_tokens_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
+    kept = PingTokenRecord(token_id="s", hash="h", name="n", group="g", created_at=1.0, expires_at=2.5)
+    dropped = PingTokenRecord(token_id="t", hash="i", name="n", group="g", created_at=1.0)
+    store = reopen()
+    commit_writes(store, SavePingToken(kept), SavePingToken(dropped))
+    commit_writes(store, DropPingToken("t"))
+    assert reopen().load().ping_tokens == [kept]
+
+
+def test_schedules_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
+    kept = make_schedule("ü/😀", cron="0 3 * * *", timezone="Europe/Paris", notify=("a", "b"), started_at=1.5)
+    store = reopen()
+    commit_writes(store, SaveSchedule(kept), SaveSchedule(make_schedule("b", every=60.0)))
+    commit_writes(store, DropSchedule("b"), DropSchedule("none"))
+    assert reopen().load().schedules == [kept]
+
+
+def test_new_definition_of_a_schedule_keeps_its_starts(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    commit_writes(
+        store, SaveSchedule(make_schedule("a")), TouchSchedule("a", 5.0, 4.0), TouchSchedule("none", 1.0, 1.0)
+    )
+    commit_writes(store, SaveSchedule(make_schedule("a", every=60.0)))
+    assert reopen().load().schedules == [make_schedule("a", every=60.0, started_at=5.0, missed_at=4.0)]
+
+
+def test_queued_starts_of_a_schedule_are_coalesced(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    commit_writes(store, SaveSchedule(make_schedule("a")))
+    for number in range(10):
+        store.enqueue([TouchSchedule("a", float(number), 0.0), MarkSchedules(ScheduleMark(float(number)))])
+    assert store.count_pending_writes() <= 4
+    assert store.flush(10)
+    assert [schedule.started_at for schedule in reopen().load().schedules] == [9.0]
+
+
+def test_push_subscriptions_are_loaded_until_deleted(reopen: Callable[[], Store]) -> None:
+    kept = PushSubscription(
+        subscription_id="s", endpoint="https://p/1", p256dh="k", auth="a", events=("end", "stuck"), created_at=1.5,
+        owner_id="operator", session="hash", item="a/b", run_id="r",
+    )  # fmt: skip
+    dropped = replace(kept, subscription_id="t", session=None, key_id="k", credential="c", item=None, group="g")
+    store = reopen()
+    assert (store.load().subscriptions, store.load().vapid_key) == ([], None)
+    waiting = make_notice("n", channel="push:t")
+    commit_writes(store, SaveSubscription(dropped), SaveSubscription(replace(kept, events=("end",))))
+    commit_writes(store, SaveSubscription(kept), AddVapidKey("private"), AddNotice(waiting))
+    assert len(reopen().load().subscriptions) == 2
+    commit_writes(reopen(), DropSubscription("t"))
+    store = reopen()
+    assert (store.load().subscriptions, store.load().vapid_key) == ([kept], "private")
+    assert store.read_due_notices(1e12, 9) == []
+    assert [(stats.channel, stats.given_up) for stats in store.read_delivery_stats()] == [("push:t", 1)]
+
+
 def test_samples_are_stored_thinned_and_counted(reopen: Callable[[], Store]) -> None:
     store = reopen()
     commit_writes(
@@ -260,6 +310,112 @@ def test_history_trim_deletes_samples_of_its_runs(reopen: Callable[[], Store]) -
         commit_writes(store, AddHistory(EndedRun(make_item("a", run_id=run_id), "succeeded", ended_at)))
     commit_writes(store, TrimHistory(2.0))
     assert (store.read_samples("a", "old"), len(store.read_samples("a", "new"))) == ([], 1)
+
+
+def make_curve(*positions: float, step: float = 0.5) -> Curve:
+    return Curve(step, array("f", positions))
+
+
+def save_curve(item_id: str, run_id: str, curve: Curve) -> SaveCurve:
+    return SaveCurve(item_id, run_id, encode_curve(curve))
+
+
+def add_run(item_id: str, ended_at: float, status: EndStatus = "succeeded", run_id: str | None = None) -> AddHistory:
+    return AddHistory(EndedRun(make_item(item_id, run_id=run_id or f"r{ended_at:g}"), status, ended_at))
+
+
+def list_former_ends(
+    store: Store, keys: list[str], by: Literal["id", "pattern"], **limit: int
+) -> dict[str, list[float]]:
+    found = store.read_former_runs(keys, by=by, **limit)
+    return {key: [former.ended_at for former in runs] for key, runs in found.items()}
+
+
+def test_newest_curve_of_each_run_is_stored(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    curves = {(f"ü/{n}", "r"): make_curve(*map(float, range(n % 128 + 1)), step=1 / 3) for n in range(700)}
+    commit_writes(store, *(save_curve(*key, make_curve(0.0)) for key in curves))
+    commit_writes(store, *(save_curve(*key, curve) for key, curve in curves.items()))
+    assert reopen().read_curves([*curves, ("a", "r"), ("ü/1", "other")]) == curves
+
+
+def test_queued_curves_of_two_runs_are_both_stored(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    store.enqueue([save_curve("a", run_id, make_curve(1.0)) for run_id in ("r", "s")])
+    assert store.flush(60)
+    assert len(store.read_curves([("a", "r"), ("a", "s")])) == 2
+
+
+def test_curves_of_running_items_are_loaded(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    curve = make_curve(0.0, 1.0)
+    items = [make_item("a"), make_item("b", status="succeeded", ended_at=2.0), make_item("c", run_id="new")]
+    commit_writes(store, *map(SaveItem, items), *(save_curve(name, "r", curve) for name in "abcd"))
+    assert reopen().load().curves == [StoredCurve("a", "r", curve)]
+
+
+def test_history_trim_deletes_curves_of_its_runs(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for run_id, ended_at in (("old", 1.0), ("new", 3.0)):
+        commit_writes(store, save_curve("a", run_id, make_curve(1.0)), add_run("a", ended_at, run_id=run_id))
+    commit_writes(store, TrimHistory(2.0))
+    assert list(store.read_curves([("a", "old"), ("a", "new")])) == [("a", "new")]
+
+
+def test_newest_tail_of_each_run_is_stored(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    commit_writes(store, SaveTail("ü/1", "r", StoredTail(1.0, "old")), SaveTail("ü/1", "s", StoredTail(1.5, "other")))
+    commit_writes(store, SaveTail("ü/1", "r", StoredTail(2.5, "é\n" * 20_000)))
+    store = reopen()
+    assert store.read_tail("ü/1", "r") == StoredTail(2.5, "é\n" * 20_000)
+    assert store.read_tail("ü/1", "s") == StoredTail(1.5, "other")
+    assert store.read_tail("ü/1", "x") is None
+
+
+def test_history_trim_deletes_tails_of_its_runs(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for run_id, ended_at in (("old", 1.0), ("new", 3.0)):
+        commit_writes(store, SaveTail("a", run_id, StoredTail(1.0, "text")), add_run("a", ended_at, run_id=run_id))
+    commit_writes(store, TrimHistory(2.0))
+    assert [store.read_tail("a", run_id) is None for run_id in ("old", "new")] == [True, False]
+
+
+def test_permission_to_read_tails_is_stored(reopen: Callable[[], Store]) -> None:
+    records = [keys.new_key("read", "n", 1.0, reads_tails=reads_tails).record for reads_tails in (False, True)]
+    commit_writes(reopen(), *map(SaveKey, records))
+    assert {key.key_id: key.reads_tails for key in reopen().read_keys()[0]} == {
+        record.key_id: record.reads_tails for record in records
+    }
+
+
+def test_former_runs_are_the_newest_successful_ones(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    commit_writes(store, *(add_run("a", float(n), "failed" if n % 5 == 0 else "succeeded") for n in range(30)))
+    commit_writes(store, add_run("b", 40.0), add_run("c", 41.0, "stopped"))
+    newest = [float(n) for n in range(29, 0, -1) if n % 5][:16]
+    assert list_former_ends(store, ["a", "b", "c", "d"], "id") == {"a": newest, "b": [40.0]}
+    assert list_former_ends(store, ["a", "a"], "id", limit=2) == {"a": [29.0, 28.0]}
+    assert list_former_ends(store, [], "id") == {}
+
+
+def test_former_runs_are_found_by_pattern(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    names = ("nightly-2026-11-27", "nightly-2026-11-28", "nightly-x", "夜-2026-11-28", "nightly-*")
+    commit_writes(store, *(add_run(name, float(n)) for n, name in enumerate(names)))
+    assert list_former_ends(store, ["nightly-*", "夜-*", "nightly-x"], "pattern") == {
+        "nightly-*": [1.0, 0.0],
+        "夜-*": [3.0],
+    }
+
+
+def test_former_run_has_its_item_and_its_curve(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    curve = make_curve(0.0, 5.0, 9.0)
+    item = make_item("a", completed=9, total=10, unit="file", status="succeeded")
+    commit_writes(store, AddHistory(EndedRun(item, "succeeded", 8.0)), save_curve("a", "r", curve), add_run("a", 9.0))
+    with_curve, without = store.read_former_runs(["a"], by="id")["a"][::-1]
+    assert (with_curve.item, with_curve.ended_at, with_curve.curve) == (item, 8.0, curve)
+    assert without.curve is None
 
 
 def test_probe_changes_no_items(reopen: Callable[[], Store]) -> None:
@@ -296,7 +452,7 @@ def test_notice_is_added_once_even_after_delivery(reopen: Callable[[], Store]) -
     assert [notice.at for notice in store.read_due_notices(9.0, 10)] == [5.0]
     commit_writes(store, MarkNotice("n", 1, delivered_at=8.0))
     store.enqueue([AddNotice(make_notice())])
-    assert store.flush(10)
+    assert store.flush(60)
     assert store.read_due_notices(1e9, 10) == []
     assert store.read_delivery_stats() == [DeliveryStats(channel="phone", delivered=1, delivered_at=8.0)]
 
@@ -340,8 +496,7 @@ def test_done_notices_are_trimmed_by_age_and_number(reopen: Callable[[], Store])
 
 
 def test_outbox_is_bounded(reopen: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("progressbar_tracker.server.stores.sqlite.rows.MAX_WAITING_NOTICES", 3)
-    monkeypatch.setattr("progressbar_tracker.server.stores.postgres.rows.MAX_WAITING_NOTICES", 3)
+    monkeypatch.setattr("progressbar_tracker.server.models.MAX_WAITING_NOTICES", 3)
     store = reopen()
     commit_writes(store, *(AddNotice(make_notice(str(n))) for n in range(5)))
     assert len(store.read_due_notices(9.0, 10)) == 3

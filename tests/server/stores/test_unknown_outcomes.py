@@ -7,14 +7,17 @@ failure, the response says that nothing was changed, which is true.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, NamedTuple
+from unittest import mock
 
 import pytest
 
 from progressbar_tracker.server import unit_of_work
 from progressbar_tracker.server.stores.sqlite import writer as sqlite_writer
 from tests.support.server import FullDisk, RunningServer, make_legacy_item
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,6 +70,8 @@ WRITE_CASES = {
     "end of a share": WriteCase("DELETE", "/api/v1/shares/SHARE"),
 }  # fmt: skip
 
+STALL_SECONDS = 0.1
+
 
 class StallingDisk(FullDisk):
     """Blocks every commit until ``released`` is set."""
@@ -80,13 +85,33 @@ class StallingDisk(FullDisk):
         self.released.wait(60)
         return super().execute_writes(connection, writes)
 
+    @contextlib.contextmanager
+    def stall(self, served: RunningServer) -> Iterator[None]:
+        """Stall the commits of a server, which waits for them a moment, and before and after for long."""
+        committer = served.background.app.services.unit_of_work._committer
+        commit = committer.commit
+
+        async def commit_soon(writes: Sequence[Write]) -> None:
+            if committer._timer is not None:  # of former commits, which had more time
+                committer._timer.cancel()
+                committer._timer = None
+            await commit(writes)
+
+        with (
+            mock.patch.object(unit_of_work, "COMMIT_TIMEOUT", STALL_SECONDS),
+            mock.patch.object(committer, "_timeout", STALL_SECONDS),
+            mock.patch.object(committer, "commit", commit_soon),
+        ):
+            self.released.clear()
+            yield
+            self.released.set()
+
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[StallingDisk]:
     """A disk that can stall the writes of all SQLite stores."""
     disk = StallingDisk()
     monkeypatch.setattr(sqlite_writer, "execute_writes", disk.execute_writes)
-    monkeypatch.setattr(unit_of_work, "COMMIT_TIMEOUT", 0.5)
     yield disk
     disk.released.set()
 
@@ -141,9 +166,8 @@ def test_write_of_unknown_outcome_can_be_repeated(
 ) -> None:
     expected = expected_state(make_server, case)
     sample = SampleServer(make_server)
-    disk.released.clear()
-    first, second = sample.send(case), sample.send(case)
-    disk.released.set()
+    with disk.stall(sample.served):
+        first, second = sample.send(case), sample.send(case)
     if case == WRITE_CASES["update"]:
         assert (first.status_code, second.status_code) == (200, 200)  # not durable
         return
@@ -192,15 +216,13 @@ def test_write_that_fails_after_a_stall_changes_nothing(
     expected = expected_state(make_server, case)
     sample = SampleServer(make_server)
     before = get_state(sample.http)
-    disk.released.clear()
-    disk.full = True
-    answer = sample.send(case)
-    disk.released.set()
+    with disk.stall(sample.served):
+        disk.full = True
+        answer = sample.send(case)
     if answer.status_code == 200:
         return  # not durable
     assert answer.json()["type"] == "/problems/outcome-unknown"
-    while sample.http.get("/readyz").status_code != 503:
-        pass
+    wait_until(lambda: sample.http.get("/readyz").status_code == 503)
     assert get_state(sample.http) == before
     disk.full = False
     assert sample.send(case).status_code == (case.status if case.failed is None else case.failed)
@@ -214,10 +236,9 @@ def test_other_client_cannot_repeat_an_unknown_write(
 ) -> None:
     """The usual 404, 409 or 403 applies to the deletions and creations of other clients."""
     sample = SampleServer(make_server)
-    disk.released.clear()
-    assert sample.http.delete("/api/v1/items/old").status_code == 503
-    assert sample.http.post("/progress", json=make_legacy_item("new")).status_code == 503
-    disk.released.set()
+    with disk.stall(sample.served):
+        assert sample.http.delete("/api/v1/items/old").status_code == 503
+        assert sample.http.post("/progress", json=make_legacy_item("new")).status_code == 503
     other = sample.served.client("other")
     assert other.delete("/api/v1/items/old").status_code == 403
     assert other.post("/progress", json=make_legacy_item("new")).status_code == 409

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyAdmin
+from progressbar_tracker.server.items.curves import Curve, encode_curve
 from progressbar_tracker.server.metrics import TABLE_NAMES
 from progressbar_tracker.server.models import Notice, Sample
 from progressbar_tracker.server.mutations import AddNotice, AddSample
@@ -66,6 +67,13 @@ INVALID_STATES = {
 }
 
 
+VALID_CURVE = encode_curve(Curve(0.5, [0.0, 1.0]))
+INVALID_CURVES = (
+    b"", b"\1", VALID_CURVE[:-1], VALID_CURVE[:9], b"\2" + VALID_CURVE[1:], VALID_CURVE + bytes(1000),
+    encode_curve(Curve(0.0, [1.0])), encode_curve(Curve(float("nan"), [1.0])), VALID_CURVE[:-4] + b"\0\0\xc0\x7f",
+)  # fmt: skip
+
+
 class Database:
     """Executes statements in the database of a stopped server."""
 
@@ -117,16 +125,18 @@ def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]
     rows: list[tuple[str, str, tuple[object, ...]]] = []
     for state in INVALID_STATES.values():
         name = f"bad-{len(rows)}"
-        rows.append(("items", "INSERT INTO items (id, state) VALUES (?, ?)" if file else
-                     "INSERT INTO items (id, rev, state) VALUES (?, 1, ?)", (name, state)))  # fmt: skip
+        rows.append(("items", "INSERT INTO items (id, state) VALUES (?, ?)", (name, state)))
         rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
-                     "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
-                     "VALUES (?, ?, ?, ?, 1, '', '')", (name, "failed", START_TIME, state)))  # fmt: skip
+                     "INSERT INTO history (id, status, ended_at, state, run_id, searched) "
+                     "VALUES (?, ?, ?, ?, '', '')", (name, "failed", START_TIME, state)))  # fmt: skip
     good = VALID_STATE
     for status, ended_at in (("lost", START_TIME), ("failed", 1e300), ("failed", -1e18), ("failed", float("inf"))):
         rows.append(("history", 'INSERT INTO history (id, status, ended_at, state) VALUES (?, ?, ?, ?)' if file else
-                     "INSERT INTO history (id, status, ended_at, state, rev, run_id, searched) "
-                     "VALUES (?, ?, ?, ?, 1, '', '')", ("x", status, ended_at, good)))  # fmt: skip
+                     "INSERT INTO history (id, status, ended_at, state, run_id, searched) "
+                     "VALUES (?, ?, ?, ?, '', '')", ("x", status, ended_at, good)))  # fmt: skip
+    for number, (status, at) in enumerate((("lost", START_TIME), ("failed", -1.0), ("failed", float("inf")))):
+        rows.append(("runs", ("INSERT INTO runs (n, id, run_id, status, is_inner, started_at, ended_at, title) "
+                     "VALUES (?, 'x', 'r', ?, 0, ?, ?, '')"), (1000 + number, status, at, at)))  # fmt: skip
     key = ("name", "type", "hash", "created_at", "expires_at")
     for values in (
         ("n", "owner", "h1", START_TIME, None), ("n", "admin", "h2", 1e300, None), ("n", "admin", "h3", START_TIME,
@@ -154,6 +164,8 @@ def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]
     for n, (at, value) in enumerate(((START_TIME, float("inf")), (1e300, 0.5), (-5.0, 0.5))):
         rows.append(("samples", "INSERT INTO samples (id, run_id, at, value) VALUES (?, ?, ?, ?)",
                      (f"before-{n}", "r", at, value)))  # fmt: skip
+    for n, curve in enumerate(INVALID_CURVES):
+        rows.append(("curves", "INSERT INTO curves (id, run_id, curve) VALUES (?, 'r', ?)", (f"bad-{n}", curve)))
     for n, body in enumerate(("", "{", "[]", "null", "{}")):
         rows.append(("outbox", ("INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
                      "VALUES (?, 'hook', 'a', 'r', 'failed', ?, ?, ?)"),
@@ -164,6 +176,8 @@ def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]
             ("items", f"INSERT INTO items (id, state) VALUES ('raw', {raw})", ()),
             ("items", f"INSERT INTO items (id, state) VALUES ({raw}, ?)", (VALID_STATE,)),
             ("history", f"INSERT INTO history (id, status, ended_at, state) VALUES ('raw', 'failed', 5, {raw})", ()),
+            ("runs", ("INSERT INTO runs (n, id, run_id, status, is_inner, started_at, ended_at, title) "
+             f"VALUES (1010, 'x', {raw}, 'failed', 0, 5, 5, '')"), ()),
             ("keys", ("INSERT INTO keys (key_id, name, type, hash, created_at) "
              f"VALUES ('raw', {raw}, 'admin', 'h', 5)"), ()),
             ("sessions", f"INSERT INTO sessions (hash, created_at, expires_at, agent) VALUES ('raw', 5, 9e9, {raw})",
@@ -177,7 +191,8 @@ def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]
 PAGE_PATHS = (
     "/", "/history", "/items/before", "/items/x", "/admin", "/channels", "/progress", "/api/v1/items",
     "/api/v1/history", "/api/v1/history.csv", "/api/v1/history.jsonl", "/api/v1/history?q=a", "/api/v1/keys",
-    "/api/v1/sessions", "/api/v1/shares", "/metrics", "/api/v1/items/before/samples",
+    "/api/v1/sessions", "/api/v1/shares", "/metrics", "/api/v1/items/before/samples", "/api/v1/timeline",
+    "/api/v1/history:recent?id=x", "/api/v1/history:statistics?id=x",
 )  # fmt: skip
 
 
@@ -206,9 +221,10 @@ def test_unreadable_rows_are_skipped_and_others_served(
         assert not any(key["key_id"].startswith(("bad", "raw")) for key in http.get("/api/v1/keys").json()["keys"])
         assert len(http.get("/api/v1/shares").json()["shares"]) == 1
         store = server.background.store
-        store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME))]).result(10)
+        store.commit([AddNotice(Notice("good", "hook", "a", "r", "failed", START_TIME, "{}", START_TIME))]).result(60)
         assert [notice.notice_id for notice in store.read_due_notices(START_TIME, 1)] == ["good"]
-        store.commit([AddSample("before", "r", Sample(START_TIME, 0.5, None))]).result(10)
+        store.commit([AddSample("before", "r", Sample(START_TIME, 0.5, None))]).result(60)
+        assert store.read_curves([(f"bad-{n}", "r") for n in range(len(INVALID_CURVES))]) == {}
         for n in range(3):
             assert store.read_samples(f"before-{n}", "r") == []
         assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201

@@ -15,10 +15,15 @@ from progressbar_tracker.server.problems import ProblemError
 from .keys import Keyring, compute_credential_end, is_usable
 
 if TYPE_CHECKING:
-    from progressbar_tracker.server.models import SessionRecord
+    from progressbar_tracker.server.models import KeyRecord, SessionRecord
 
-Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "manage"]
-"""The action of a request: ``public`` needs no key, ``any`` a valid key, ``manage`` an admin key."""
+Action: TypeAlias = Literal["public", "any", "read", "create", "update", "delete", "stop", "manage", "read_tail"]
+"""The action of a request: ``public`` needs no key, ``any`` a valid key, ``manage`` an admin key.
+
+``stop`` needs the permission of ``update``, and ``read_tail`` an admin key or one with this option.
+"""
+
+Scope: TypeAlias = Literal["all", "own", "none"]
 
 OPERATOR_ID: Final = "operator"
 """The id of the principal that signed in by password or link; no key can have it."""
@@ -36,17 +41,19 @@ class Principal(msgspec.Struct, frozen=True):
         name: The display name.
         type: The type of key with the same permissions.
         group: The group given to an item whose write names no group.
+        reads_tails: Whether the principal reads the output of runs.
     """
 
     id: str
     name: str
     type: KeyType
     group: str | None = None
+    reads_tails: bool = False
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
-        """The permissions of the principal's type."""
-        return KEY_PERMISSIONS[self.type]
+        """The permissions of the principal's type, and that to read tails."""
+        return (*KEY_PERMISSIONS[self.type], *(("read_tail",) if self.reads_tails else ()))
 
 
 def authorize(principal: Principal | None, action: Action, owner: str | None = None) -> None:
@@ -64,6 +71,10 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
         return
     if principal is None or (principal.id == GUEST_ID and action != "read"):
         raise ProblemError("unauthorized", "send a valid key in the X-API-KEY header")
+    if action == "read_tail":
+        if not principal.reads_tails:
+            raise ProblemError("forbidden", "the output of runs needs an admin key, or a key created with read_tail")
+        return
     scope = _ACTION_SCOPES.get((principal.type, action), "none")
     if scope == "all" or (scope == "own" and (owner is None or owner == principal.id)):
         return
@@ -74,13 +85,19 @@ def authorize(principal: Principal | None, action: Action, owner: str | None = N
     raise ProblemError("forbidden", f"the item belongs to another key, and this one may only {action} its own")
 
 
-def _action_scope(type: KeyType, action: Action) -> Literal["all", "own", "none"]:
+def find_scope(principal: Principal, action: Action) -> Scope:
+    """Return on which items a principal may perform an action: all, its own, or none."""
+    return "none" if principal.id == GUEST_ID and action != "read" else _ACTION_SCOPES[principal.type, action]
+
+
+def _action_scope(type: KeyType, action: Action) -> Scope:
     permissions: tuple[str, ...] = KEY_PERMISSIONS[type]
     if action in {"public", "any"} or (action == "manage" and type == "admin"):
         return "all"
-    if action in permissions or f"{action}_all" in permissions:
+    needed = "update" if action == "stop" else action
+    if needed in permissions or f"{needed}_all" in permissions:
         return "all"
-    return "own" if f"{action}_own" in permissions else "none"
+    return "own" if f"{needed}_own" in permissions else "none"
 
 
 # Precomputed: every write looks up a scope once or twice.
@@ -101,7 +118,7 @@ def identify(keyring: Keyring, secret: str, now: float) -> Principal:
     if not is_usable(record, now):
         why = "has expired" if record.revoked_at is None else "was revoked"
         raise ProblemError("unauthorized", f"the key {why}")
-    return Principal(record.key_id, record.name, record.type, record.group)
+    return _make_key_principal(record)
 
 
 def make_session_principal(
@@ -116,8 +133,18 @@ def make_session_principal(
         operator_credential: The credential of sessions that were signed in by password or link.
     """
     if session.key_id is None:
-        return Principal(OPERATOR_ID, OPERATOR_ID, "admin") if session.credential == operator_credential else None
+        return (
+            Principal(OPERATOR_ID, OPERATOR_ID, "admin", reads_tails=True)
+            if session.credential == operator_credential
+            else None
+        )
     record = keyring.get(session.key_id)
     if record is None or now >= compute_credential_end(record, session.credential):
         return None
-    return Principal(record.key_id, record.name, record.type, record.group)
+    return _make_key_principal(record)
+
+
+def _make_key_principal(record: KeyRecord) -> Principal:
+    return Principal(
+        record.key_id, record.name, record.type, record.group, reads_tails=record.type == "admin" or record.reads_tails
+    )

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.audit_log import log_credential_writes, log_key_event
 from progressbar_tracker.server.clock import ClockJumpDetector, get_monotonic, read_monotonic
-from progressbar_tracker.server.mutations import DropSession, SaveKey, TouchKey, TouchSession
+from progressbar_tracker.server.mutations import DropSession, DropSubscription, SaveKey, TouchKey, TouchSession
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import authorization
 from .keys import Keyring, compute_credential_end
+from .ping_tokens import PingTokens
 from .sessions import Sessions
 from .shares import Shares
 
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from progressbar_tracker.server.hub import Hub
-    from progressbar_tracker.server.models import KeyRecord, SessionRecord
+    from progressbar_tracker.server.models import KeyRecord, PushSubscription, SessionRecord
     from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.settings import Settings
     from progressbar_tracker.server.stores.base import Credentials, Store, StoredState
 
     from .authorization import Principal
+    from .subscriptions import Subscriptions
 
 logger = logging.getLogger("progressbar_tracker.server")
 
@@ -48,12 +50,14 @@ class CredentialCache:
         stored: The state that was loaded from the store.
         store: Persists when credentials are used, and which sessions end.
         settings: The settings of the server.
+        subscriptions: The push subscriptions, which end with their session or key.
         operator_credential: The credential of sessions that were signed in by password or link.
         hub: Its streams check their authorization after each change of credentials.
         commit: Waits until mutations are on disk.
         clock: Returns seconds since the epoch.
 
     Attributes:
+        vapid_key: The private key that signs Web Push messages; ``None`` until the first subscription.
         keyring_lock: Held from reading or writing the stored keys until the keyring shows them. Without it, an older
             read could replace another thread's change.
     """
@@ -64,6 +68,7 @@ class CredentialCache:
         store: Store,
         settings: Settings,
         *,
+        subscriptions: Subscriptions,
         operator_credential: str,
         hub: Hub,
         commit: Callable[[Sequence[Write]], Awaitable[None]],
@@ -73,6 +78,9 @@ class CredentialCache:
         self.keyring_lock = threading.Lock()
         self.sessions = Sessions(settings.session_seconds, stored.sessions)
         self.shares = Shares(stored.shares)
+        self.subscriptions = subscriptions
+        self.vapid_key = stored.vapid_key
+        self.ping_tokens = PingTokens(stored.ping_tokens)
         self._store = store
         self._max_age = settings.credential_age
         self._operator_credential = operator_credential
@@ -143,10 +151,11 @@ class CredentialCache:
         """
         self.sessions.drop(record)
         self._hub.wake()
+        writes: list[Write] = [DropSession(record.hash), *self.drop_ended_subscriptions()]
         try:
-            await self._commit([DropSession(record.hash)])
+            await self._commit(writes)
         except BaseException as error:
-            self._store.enqueue([DropSession(record.hash)])
+            self._store.enqueue(writes)
             if isinstance(error, ProblemError):
                 raise ProblemError(
                     "unavailable",
@@ -177,6 +186,8 @@ class CredentialCache:
             )
         )
         self._drop_sessions(lambda record: now < record.expires_at)
+        if writes := self.drop_ended_subscriptions():
+            self._store.enqueue(writes)
         # Drop deleted keys: over the years there may be a million.
         self._touched_at = {
             key_id: at for key_id, at in self._touched_at.items() if self.keyring.get(key_id) is not None
@@ -203,18 +214,26 @@ class CredentialCache:
         if shared is not None:
             self.replace_all(shared.read_credentials())
 
-    def replace_all(self, credentials: Credentials) -> None:
-        """Replace all credentials by those of a shared database, unless these are outdated."""
+    def replace_all(self, credentials: Credentials, *, is_restart: bool = False) -> None:
+        """Replace all credentials by those of a shared database, unless these are outdated.
+
+        Args:
+            credentials: The credentials of the database.
+            is_restart: The database has lost its latest changes, so that an older revision is not outdated.
+        """
         shared = self._store.shared
         assert shared is not None
         with self.keyring_lock:
             # Another read, or a write of another thread, may have overtaken this one while it waited for the lock.
             # A revoked key must not come back, and a new key must stay.
-            if credentials.rev < max(self.keyring.rev, shared.credentials_rev):
+            if not is_restart and credentials.rev < max(self.keyring.rev, shared.credentials_rev):
                 return
             self.keyring.replace_all(credentials.keys, credentials.rev)
         self.sessions.replace_all(credentials.sessions)
         self.shares.replace_all(credentials.shares)
+        self.subscriptions.replace_all(credentials.subscriptions)
+        self.vapid_key = credentials.vapid_key
+        self.ping_tokens.replace_all(credentials.ping_tokens)
         self.apply_key_changes()
 
     def refresh_keys(self) -> bool:
@@ -238,13 +257,51 @@ class CredentialCache:
         self.apply_key_changes()
         return True
 
+    def has_ended(self, subscription: PushSubscription) -> bool:
+        """Return whether the session or key of a push subscription has ended, or may not read items. Thread-safe."""
+        now = self.secure_now()
+        if subscription.session is None:
+            record = None if subscription.key_id is None else self.keyring.get(subscription.key_id)
+            if record is None or now >= compute_credential_end(record, subscription.credential):
+                return True
+            principal = authorization.Principal(record.key_id, record.name, record.type)
+        else:
+            session = self.sessions.find_by_hash(subscription.session)
+            if session is None or now >= session.expires_at:
+                return True
+            found = authorization.make_session_principal(self.keyring, session, now, self._operator_credential)
+            if found is None:
+                return True
+            principal = found
+        return authorization.find_scope(principal, "read") != "all"
+
+    def drop_ended_subscriptions(self) -> list[Write]:
+        """End the push subscriptions whose session or key has ended, and return the writes that delete them."""
+        ended = self.subscriptions.retain(lambda record: not self.has_ended(record)) if len(self.subscriptions) else []
+        writes: list[Write] = [DropSubscription(record.subscription_id) for record in ended]
+        log_credential_writes(writes)
+        return writes
+
+    def end_subscription(self, subscription_id: str) -> None:
+        """End a push subscription that its push service does not know any more. Thread-safe."""
+        self.subscriptions.drop(subscription_id)
+        writes = [DropSubscription(subscription_id)]
+        log_credential_writes(writes)
+        self._store.enqueue(writes)
+
+    def adopt_vapid_key(self, private_key: str) -> str:
+        """Return the key that signs Web Push messages: a new one, unless another server has stored its own first."""
+        if self.vapid_key is None:
+            self.vapid_key = private_key
+        return self.vapid_key
+
     def check_age(self) -> None:
         """Reject a request while the credentials are stale: the database does not answer.
 
         Raises:
             ProblemError: ``unavailable``.
         """
-        if self._is_stale():
+        if self.is_stale:
             raise ProblemError(
                 "unavailable",
                 "the database does not answer, and whether this credential still works is not known until it does",
@@ -253,7 +310,7 @@ class CredentialCache:
 
     def poll_staleness(self) -> None:
         """Let every stream check its authorization when the credentials become stale or current."""
-        if self._is_stale() is not self._was_stale:
+        if self.is_stale is not self._was_stale:
             self._was_stale = not self._was_stale
             if self._was_stale:
                 logger.error("the database does not answer: no credential is accepted until it does")
@@ -275,7 +332,9 @@ class CredentialCache:
             self._expired.add((credential_id, expires_at))
         return True
 
-    def _is_stale(self) -> bool:
+    @property
+    def is_stale(self) -> bool:
+        """Whether the database does not answer, so that no credential is accepted."""
         shared = self._store.shared
         return shared is not None and read_monotonic() - shared.confirmed_at > self._max_age
 

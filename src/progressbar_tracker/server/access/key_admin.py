@@ -86,7 +86,14 @@ class KeyAdmin:
         return keys.Keyring(records, rev).all()
 
     def create(
-        self, type: KeyType, name: str, *, expires_at: float | None = None, group: str | None = None
+        self,
+        type: KeyType,
+        name: str,
+        *,
+        expires_at: float | None = None,
+        group: str | None = None,
+        cell: str | None = None,
+        reads_tails: bool = False,
     ) -> keys.NewKey:
         """Create a key; its secret cannot be read again.
 
@@ -95,9 +102,13 @@ class KeyAdmin:
             name: The display name.
             expires_at: Seconds since the epoch, or ``None``.
             group: The group given to an item whose write names no group.
+            cell: The cell whose name a balancer finds in the key.
+            reads_tails: Whether the key reads the output of runs.
         """
         try:
-            created = keys.new_key(type, name, self._now(), expires_at=expires_at, group=group)
+            created = keys.new_key(
+                type, name, self._now(), expires_at=expires_at, group=group, cell=cell, reads_tails=reads_tails
+            )
         except FieldError as error:
             raise ConfigError(str(error)) from error
         self._save(created.record)

@@ -1,12 +1,15 @@
 """Keys: their format and lifecycle, and the lookup of a request's key.
 
 A key has the format ``pbt_<r|w|a>_<8 characters of public id>_<43 characters of secret>``. Only its SHA-256 is stored.
+In a deployment of cells, the public id begins with the name of the key's cell, ``c1-<8 characters>``: a balancer routes
+by it, and the server does not read it.
 The secret has 256 random bits, so a slow hash would add no protection and delay every request. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -32,6 +35,9 @@ MAX_KEYS: Final = 1000
 """The most keys, ended keys that are still listed included."""
 
 NAME_LENGTH: Final = 100
+
+CELL_PATTERN: Final = r"^[a-z0-9]{1,16}$"
+"""The name of a cell: it stands in a key, in host names and in the configuration of a balancer."""
 
 _ID_ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -59,8 +65,23 @@ def check_name(value: object) -> str:
     return check_text("name", value, NAME_LENGTH, min_length=1)
 
 
+def check_cell(value: object) -> str:
+    """Return ``value`` if it is a valid name of a cell: 1 to 16 lower-case letters and digits."""
+    text = check_text("cell", value, 16, min_length=1)
+    if not re.fullmatch(CELL_PATTERN, text):
+        raise FieldError("cell", f"cell must be 1 to 16 lower-case letters and digits, not {format_value(value)}")
+    return text
+
+
 def new_key(
-    type: KeyType, name: str, now: float, *, expires_at: float | None = None, group: str | None = None
+    type: KeyType,
+    name: str,
+    now: float,
+    *,
+    expires_at: float | None = None,
+    group: str | None = None,
+    cell: str | None = None,
+    reads_tails: bool = False,
 ) -> NewKey:
     """Create a key.
 
@@ -70,6 +91,8 @@ def new_key(
         now: The current instant.
         expires_at: The instant at which the key expires, or ``None``.
         group: The group given to an item whose write names no group.
+        cell: The cell whose name a balancer finds in the key.
+        reads_tails: Whether the key reads the output of runs; an admin key always does.
 
     Raises:
         FieldError: A field breaks a rule.
@@ -77,6 +100,8 @@ def new_key(
     if expires_at is not None and not expires_at > now:
         raise FieldError("expires_at", "expires_at must be in the future")
     key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+    if cell is not None:
+        key_id = f"{check_cell(cell)}-{key_id}"
     type = check_type(type)
     secret = _new_secret(type, key_id)
     record = KeyRecord(
@@ -87,6 +112,7 @@ def new_key(
         created_at=now,
         expires_at=expires_at,
         group=None if group is None else check_text("group", group, MAX_GROUP_LENGTH) or None,
+        reads_tails=reads_tails,
     )
     return NewKey(record, secret)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SESSION_COOKIE_PREFIX: Final = "pbt_session"
 """The prefix of the session cookie's name; see :func:`cookie_names`."""
+RETURN_COOKIE_PREFIX: Final = "pbt_next"
+"""The prefix of the cookie with the page to return to after a sign-in with a link."""
 MAX_SIGN_IN_ATTEMPTS: Final = 5
 """Wrong passwords from one address within :data:`ATTEMPT_WINDOW_SECONDS`; the next one is not verified."""
 ATTEMPT_WINDOW_SECONDS: Final = 60.0
@@ -138,6 +140,10 @@ class Sessions:
         """Return the live session of a cookie."""
         record = self._records.get(digest(cookie))
         return record if record is not None and now < record.expires_at else None
+
+    def find_by_hash(self, hash_: str) -> SessionRecord | None:
+        """Return the session of a hash, also if it has expired."""
+        return self._records.get(hash_)
 
     def touch(self, record: SessionRecord, now: float) -> None:
         """Record that a session was used."""

@@ -22,7 +22,7 @@ async def get_health(request: Request) -> Response:
 
 async def check_readiness(request: Request) -> Response:
     """``GET /readyz``: 200 after a successful write to the database, else 503."""
-    if request.services.is_stopping:
+    if request.services.is_draining:
         raise ProblemError("unavailable", "the server is stopping", retry_after=1)
     probe = request.services.store.commit([Probe(request.services.clock())])
     try:
@@ -38,7 +38,7 @@ async def get_metrics(request: Request) -> Response:
     services = request.services
     now = services.clock()
     items = services.read_board.snapshot()
-    counts = metrics.ItemCounts()
+    counts = metrics.ItemCounts(request.services.conditions)
     for start in range(0, len(items), metrics.ITEMS_PER_SLICE):
         if start:
             await asyncio.sleep(0)

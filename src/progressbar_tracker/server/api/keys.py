@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from progressbar_tracker._models import FieldError, check_text
+from progressbar_tracker._models import FieldError, check_text, format_value
 from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.http.response import Response, json_response
@@ -16,7 +16,7 @@ from progressbar_tracker.server.problems import ProblemError, field_problem, mis
 from . import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.models import KeyRecord
@@ -53,13 +53,15 @@ async def create_key(request: Request) -> Response:
         if body.get(field) is None:
             raise missing_field(field)
     try:
-        group = body.get("group")
+        group, cell = body.get("group"), body.get("cell")
         created = keys.new_key(
             keys.check_type(body["type"]),
             keys.check_name(body["name"]),
             request.services.clock(),
             expires_at=parse_instant("expires_at", body.get("expires_at")),
             group=None if group is None else check_text("group", group, 200),
+            cell=None if cell is None else keys.check_cell(cell),
+            reads_tails=_check_flag(body, "read_tail"),
         )
     except FieldError as error:
         raise field_problem(error) from None
@@ -70,6 +72,13 @@ async def create_key(request: Request) -> Response:
             raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
         await _save_key(request.services, created.record, lambda: [DropKey(created.record.key_id)])
     return json_response({**serialize_key(created.record), "key": created.secret}, 201)
+
+
+def _check_flag(body: Mapping[str, object], field: str) -> bool:
+    value = body.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise FieldError(field, f"{field} must be true or false, not {format_value(value)}")
+    return value is True
 
 
 async def revoke_key(request: Request) -> Response:

@@ -8,7 +8,6 @@ from progressbar_tracker.server.access.authorization import authorize
 from progressbar_tracker.server.http.request import Request, decode_object, validate_id
 from progressbar_tracker.server.http.response import Response, json_response, json_stream_response
 from progressbar_tracker.server.items.change import Change, Owner
-from progressbar_tracker.server.items.serializer import serialize_item, serialize_items
 from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast
 
 from .items import is_repeated_delete
@@ -21,14 +20,16 @@ async def list_items(request: Request) -> Response:
     """``GET /progress``: a bare array of all items."""
     board = request.services.board
     ids = [item.id for item in board.page()]
-    return json_stream_response(request, serialize_items(board.iter_items(ids), request.services.clock()))
+    return json_stream_response(
+        request, request.services.serializer.serialize_items(board.iter_items(ids), request.services.now())
+    )
 
 
 async def create_item(request: Request) -> Response:
     """``POST /progress``."""
     body = await _read_legacy_body(request)
     services, principal = request.services, request.principal
-    now = services.clock()
+    now = services.now()
     owner = Owner(principal.id, principal.name)
     change = await services.unit_of_work.change_item(
         body["id"],
@@ -37,14 +38,16 @@ async def create_item(request: Request) -> Response:
         lambda known: _is_repeated_create(known, owner, body),
     )
     assert change.after is not None
-    return json_response(serialize_item(change.after, now), 201, services.board.quota(owner.id).headers())
+    return json_response(
+        request.services.serializer.serialize_item(change.after, now), 201, services.board.quota(owner.id).headers()
+    )
 
 
 async def update_item(request: Request) -> Response:
     """``PUT /progress``."""
     body = await _read_legacy_body(request)
     services = request.services
-    now = services.clock()
+    now = services.now()
 
     def decide() -> Change:
         authorize(request.optional_principal, "update", services.board.require(body["id"]).owner_id)
@@ -52,14 +55,14 @@ async def update_item(request: Request) -> Response:
 
     change = await services.unit_of_work.change_item(body["id"], decide, request.reauthorize)
     assert change.after is not None
-    return json_response(serialize_item(change.after, now))
+    return json_response(request.services.serializer.serialize_item(change.after, now))
 
 
 async def delete_item(request: Request) -> Response:
     """``DELETE /progress?id=ID``."""
     item_id = validate_id(request.parse_query().get("id"))
     services = request.services
-    now = services.clock()
+    now = services.now()
 
     def decide() -> Change:
         authorize(request.optional_principal, "delete", services.board.require(item_id).owner_id)
@@ -69,7 +72,7 @@ async def delete_item(request: Request) -> Response:
         item_id, decide, request.reauthorize, lambda known: is_repeated_delete(known, request.optional_principal)
     )
     assert change.before is not None
-    return json_response(serialize_item(change.before, now))
+    return json_response(request.services.serializer.serialize_item(change.before, now))
 
 
 def _is_repeated_create(change: Change, owner: Owner, body: LegacyItem) -> bool:

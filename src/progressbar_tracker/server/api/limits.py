@@ -20,14 +20,17 @@ from progressbar_tracker._models import (
     MAX_TITLE_LENGTH,
 )
 from progressbar_tracker.server import budget, capacity, frames, hosts, hub, maintenance, pools, proxies
-from progressbar_tracker.server.access import keys, sessions, shares
+from progressbar_tracker.server.access import keys, ping_tokens, sessions, shares, subscriptions
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.http.endpoint import SEND_TIMEOUT
 from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
 from progressbar_tracker.server.items import board, samples, transition
+from progressbar_tracker.server.models import MAX_WAITING_PUSHES
 from progressbar_tracker.server.notifications import dispatcher
+from progressbar_tracker.server.schedules import recurrence
+from progressbar_tracker.server.schedules import table as schedule_table
 
-from . import history, items
+from . import curves, history, items, ping, run_history, schedules, timeline
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.problems import ProblemCode
@@ -83,9 +86,24 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("items of a page", items.MAX_PAGE_SIZE, "invalid-field"),
         Limit("runs of a page of the history", history.MAX_HISTORY_PAGE, "invalid-field"),
         Limit("bytes of a page of the history", history.MAX_PAGE_BYTES, "The page ends, with a link to the next one."),
+        Limit("ids whose recent runs are listed", run_history.MAX_RECENT_IDS, "invalid-field"),
+        Limit("recent runs of an id", run_history.MAX_RECENT_RUNS, "invalid-field"),
+        Limit("runs of the statistics of an id", run_history.MAX_STATISTICS_RUNS, "Older ones do not count."),
+        Limit("runs of a timeline", timeline.MAX_TIMELINE_RUNS, "The earliest are omitted, and counted."),
+        Limit("bytes of a timeline", timeline.MAX_TIMELINE_BYTES, "The earliest runs are omitted, and counted."),
+        Limit("points of a curve", curves.MAX_CURVE_POINTS, "Every other one is dropped."),
         Limit("bytes of a tick of a stream", hub.MAX_TICK_BYTES, "Streams continue with a snapshot."),
         Limit("runs of the history", maintenance.MAX_HISTORY_RUNS, "The oldest is dropped."),
         Limit("keys", keys.MAX_KEYS, "too-many-keys"),
+        Limit("schedules", schedule_table.MAX_SCHEDULES, "too-many-schedules"),
+        Limit("schedules of a page", schedules.MAX_SCHEDULE_PAGE, "invalid-field"),
+        Limit("characters of a cron expression", recurrence.MAX_CRON_LENGTH, "invalid-field"),
+        Limit("push subscriptions of a session or key", subscriptions.MAX_SUBSCRIPTIONS, "too-many-subscriptions"),
+        Limit("push subscriptions", subscriptions.MAX_ALL_SUBSCRIPTIONS, "too-many-subscriptions"),
+        Limit("characters of the endpoint of a push subscription", subscriptions.MAX_ENDPOINT_LENGTH, "invalid-field"),
+        Limit("ping tokens", ping_tokens.MAX_PING_TOKENS, "too-many-ping-tokens"),
+        Limit("pings a second of a token", ping_tokens.PINGS_PER_SECOND, "rate-limited"),
+        Limit("bytes of the body of a ping", ping.MAX_PING_BYTES, "body-too-large"),
         Limit("shares", shares.MAX_SHARES, "too-many-shares"),
         Limit(
             "browsers signed in with one key, or as administrator", sessions.MAX_SESSIONS, "The oldest is signed out."
@@ -95,6 +113,7 @@ def list_limits(settings: Settings) -> list[Limit]:
             dispatcher.MAX_DONE_MESSAGES,
             "The oldest is dropped.",
         ),
+        Limit("waiting messages with which push messages are added", MAX_WAITING_PUSHES, "The event is dropped."),
         Limit("one-time sign-in links", sessions.MAX_LINKS, "The oldest becomes invalid."),
         Limit(
             f"wrong attempts to sign in from an address in {sessions.ATTEMPT_WINDOW_SECONDS:g} s",

@@ -144,7 +144,7 @@ def _build_operation(route: Route, doc: RouteDoc, schemas: Mapping[int, Document
             "name": parameter.name,
             "in": "query",
             "description": parameter.description,
-            "required": parameter.name == "id" and route.path == "/progress",
+            "required": parameter.is_required,
             "schema": schemas[id(parameter.type)],
         }
         for parameter in doc.query

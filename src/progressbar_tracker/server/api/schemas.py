@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from progressbar_tracker._models import (
     ITEM_FIELDS,
+    MAX_AGE_SECONDS,
     MAX_BATCH_OPS,
     MAX_META_ENTRIES,
     MAX_META_LENGTH,
@@ -24,7 +25,16 @@ from progressbar_tracker._models import (
     Permission,
     Status,
 )
-from progressbar_tracker.server.items.fields import LEGACY_FIELDS, WIRE_FIELDS, WRITABLE_FIELDS, build_shape
+from progressbar_tracker.server.access.keys import CELL_PATTERN
+from progressbar_tracker.server.items.fields import (
+    LEGACY_FIELDS,
+    OPTIONAL_FIELDS,
+    PUBLIC_FIELDS,
+    WIRE_FIELDS,
+    WRITABLE_FIELDS,
+    build_shape,
+)
+from progressbar_tracker.server.items.serializer import ESTIMATE_FIELDS
 from progressbar_tracker.server.models import EndStatus
 
 if TYPE_CHECKING:
@@ -63,6 +73,8 @@ _KIND_TYPES: Final[dict[FieldKind, Callable[[int], Any]]] = {
     "fraction": lambda _: Annotated[float, Meta(ge=0, le=1)],
     "number": lambda _: Annotated[float, Meta(ge=-NUMBER_LIMIT, le=NUMBER_LIMIT)],
     "seconds": lambda _: Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)],
+    "age": lambda _: Annotated[float, Meta(ge=0, le=MAX_AGE_SECONDS)],
+    "stuck_after": lambda _: Annotated[float, Meta(gt=0, le=MAX_AGE_SECONDS)],
     "weight": lambda _: Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)],
     "seq": lambda _: Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT)],
     "status": lambda _: Status,
@@ -74,11 +86,26 @@ _KIND_TYPES: Final[dict[FieldKind, Callable[[int], Any]]] = {
     "bool": lambda _: bool,
     "measure": lambda _: float,
     "name": lambda _: str,
+    "optional_name": lambda _: str,
+    "basis": lambda _: str,
     "instant": lambda _: Instant,
     "optional_instant": lambda _: Instant,
+    "tail": _text,
 }
 _OPTIONAL_KINDS: Final[frozenset[FieldKind]] = frozenset(
-    {"optional_line", "optional_text", "number", "seconds", "deadline", "measure", "optional_instant"}
+    {
+        "optional_line",
+        "optional_text",
+        "number",
+        "seconds",
+        "deadline",
+        "age",
+        "stuck_after",
+        "measure",
+        "optional_name",
+        "basis",
+        "optional_instant",
+    }
 )
 """The fields that may be null in an item."""
 _REQUIRED_KINDS: Final[frozenset[FieldKind]] = frozenset({"id", "fraction", "seq", "status"})
@@ -97,21 +124,59 @@ _FIELD_DOCS: Final[dict[str, Meta]] = {
     "meta": Meta(description="Host, pid, command and similar."),
     "run_id": Meta(description="The id of the program's run."),
     "seq": Meta(description="The run's own counter of its writes."),
+    "short_runs": Meta(
+        description="Runs inside this one that ended too soon to be items. The client counts them, and sends the count."
+    ),
     "part": Meta(description="The name of one process's share; the counts of all parts are summed."),
+    "age_seconds": Meta(description="Seconds since the start of the run, when this attempt of the write is sent."),
+    "duration_seconds": Meta(
+        description="Seconds from the start of the run to its end; with an end status. The end is never after now."
+    ),
     "notify": Meta(description="The names of the channels that are notified.", examples=[["phone"]]),
+    "stuck_after": Meta(description="Seconds without progress until the item is stuck; absent: automatic, null: off."),
+    "stoppable": Meta(description="The program stops its run when it is requested."),
+    "tail": Meta(
+        description="The last lines of the output, at most 64 KiB of UTF-8. The server masks secrets, and stores the "
+        "text with the run; `/api/v1/tails` returns it. Absent keeps it, null clears it."
+    ),
 }
 """The documentation of fields, wherever they occur."""
 
 _ITEM_DOCS: Final[dict[str, Meta]] = {
     "completed": Meta(description="Completed units, summed over all parts."),
     "total": Meta(description="Total units; unknown if null, 0 or less."),
-    "stalled": Meta(description="Running, without a sign of life for heartbeat_timeout."),
+    "stalled": Meta(description="Running, without a sign of life for heartbeat_timeout, or the limit of the server."),
     "late": Meta(description="Running, past its deadline."),
-    "rate": Meta(description="Units per second, smoothed."),
-    "eta": Meta(description="Seconds left."),
+    "stuck": Meta(
+        description="Running and alive, without progress for stuck_after, or for longer than is plausible. "
+        "The progress of running inner items of the same key counts. Outages and suspended machines do not count."
+    ),
+    "slower": Meta(description="Running, and slower than its former runs make plausible."),
+    "rate": Meta(description="Units per second, smoothed over 15 seconds; null while stuck."),
+    "eta": Meta(description="Seconds left; null without a basis for an estimate, and while the item is stuck."),
+    "eta_low": Meta(description="The end is later with a probability of 90 %."),
+    "eta_high": Meta(description="The end is earlier with a probability of 90 %."),
+    "finish_at": Meta(description="The estimated instant of the end; it changes only with the evidence."),
+    "basis": Meta(
+        description="The basis of the estimate: the run itself, or a number of former runs.",
+        examples=["this run", "6 former runs"],
+    ),
+    "estimated_total": Meta(description="The total of former runs, if the item has none."),
+    "estimated_value": Meta(description="The estimated fraction, if the item has no total.", examples=[0.4]),
+    "usual_gap_seconds": Meta(description="Mean seconds between two steps of progress of this run."),
+    "usual_duration_seconds": Meta(description="The typical duration of the former runs."),
+    "started_at": Meta(
+        description="The start of the run, by the age that its writes report.", examples=["2026-01-31T12:00:00.000Z"]
+    ),
+    "progressed_at": Meta(
+        description="The latest progress, of inner items too; signs of life do not count.",
+        examples=["2026-01-31T12:00:00.000Z"],
+    ),
     "owner": Meta(description="The name of the key that created it."),
     "deadline": Meta(description="When a running item becomes late."),
     "ttl": Meta(description="Seconds that an ended item stays listed."),
+    "stop_requested_at": Meta(description="The first request to stop the run."),
+    "stop_requested_by": Meta(description="The name of the key or the operator that requested it.", examples=["ci"]),
 }
 """The documentation of fields of an item on the board."""
 
@@ -128,12 +193,23 @@ _RUN_TYPES: Final = {
     name: _FIELD_TYPES[name] | None if ITEM_FIELDS[name].kind in _OPTIONAL_KINDS else _FIELD_TYPES[name]
     for name in WIRE_FIELDS
 }
+_OPTIONAL_TYPES: Final = {name: _RUN_TYPES[name] for name in OPTIONAL_FIELDS}
+
+
+def _require(types: dict[str, Any]) -> dict[str, Any]:
+    return {name: type for name, type in types.items() if name not in OPTIONAL_FIELDS}
+
+
 _WRITE_TYPES: Final = {
     name: _FIELD_TYPES[name] if ITEM_FIELDS[name].kind in _REQUIRED_KINDS else _FIELD_TYPES[name] | None
     for name in WRITABLE_FIELDS
 }
 _PATCH_TYPES: Final = _WRITE_TYPES | {
-    "meta": Annotated[dict[str, _MetaValue | None], Meta(description="Merged entry by entry.")] | None
+    "meta": Annotated[
+        dict[_line(MAX_META_LENGTH, min_length=1), _MetaValue | None],  # type: ignore[misc]
+        Meta(description="Merged entry by entry."),
+    ]
+    | None
 }
 
 if TYPE_CHECKING:
@@ -143,6 +219,8 @@ if TYPE_CHECKING:
     LegacyItem: TypeAlias = _models.LegacyItem
     Item: TypeAlias = _models.Item
     Run: TypeAlias = _models.Item
+    PublicItem: TypeAlias = _models.Item
+    PublicRun: TypeAlias = _models.Item
     ItemWrite: TypeAlias = _models.ItemWrite
     ItemPatch: TypeAlias = _models.ItemWrite
     Op: TypeAlias = _models.Op
@@ -153,12 +231,21 @@ else:
         doc="The five fields of the 1.0.0 SDK. A value of 1 ends the item as succeeded.",
     )  # fmt: skip
     Item = build_shape(
-        "Item", {name: _document(type, _ITEM_DOCS.get(name)) for name, type in _RUN_TYPES.items()},
-        doc="One tracked item.",
+        "Item", _require({name: _document(type, _ITEM_DOCS.get(name)) for name, type in _RUN_TYPES.items()}),
+        _OPTIONAL_TYPES, doc="One tracked item.",
     )  # fmt: skip
     Run = build_shape(
-        "Run", _RUN_TYPES | {"status": EndStatus, "rate": None, "eta": None, "ended_at": Instant},
-        doc="A run of the history: the item's last state, with the run's end.",
+        "Run", _require(_RUN_TYPES) | {"status": EndStatus, "ended_at": Instant, **dict.fromkeys(ESTIMATE_FIELDS)},
+        _OPTIONAL_TYPES, doc="A run of the history: the item's last state, with the run's end.",
+    )  # fmt: skip
+    PublicItem = build_shape(
+        "PublicItem", {name: _document(_RUN_TYPES[name], _ITEM_DOCS.get(name)) for name in PUBLIC_FIELDS},
+        {"parent": _RUN_TYPES["parent"]}, doc="An item as a share shows it; `parent` only in the share of a group.",
+    )  # fmt: skip
+    PublicRun = build_shape(
+        "PublicRun", {name: _RUN_TYPES[name] for name in PUBLIC_FIELDS}
+        | {"status": EndStatus, "ended_at": Instant, **dict.fromkeys(ESTIMATE_FIELDS)},
+        {"parent": _RUN_TYPES["parent"]}, doc="A run of the history as a share shows it.",
     )  # fmt: skip
     ItemWrite = build_shape(
         "ItemWrite", {}, _WRITE_TYPES,
@@ -194,10 +281,43 @@ class _OpStatus(TypedDict):
     status: Annotated[int, Meta(examples=[200])]
 
 
+class WriteWarning(TypedDict):
+    """A part of a write that has no effect. The rest is written."""
+
+    code: Literal["unknown-channel"]
+    field: Annotated[str, Meta(examples=["notify"])]
+    detail: Annotated[str, Meta(description="A sentence for humans.")]
+
+
+if TYPE_CHECKING:
+    WrittenItem: TypeAlias = _models.Item
+else:
+    WrittenItem = build_shape(
+        "WrittenItem", _require({name: _document(type, _ITEM_DOCS.get(name)) for name, type in _RUN_TYPES.items()}),
+        {**_OPTIONAL_TYPES, "warnings": Annotated[list[WriteWarning], Meta(description="Absent if there are none.")]},
+        doc="The item after a write.",
+    )  # fmt: skip
+
+
+class StopRequest(TypedDict):
+    """A request to stop the run of an operation."""
+
+    run_id: RunId
+    requested_by: Annotated[str, Meta(description="The name of the key or the operator.", examples=["ci"])]
+
+
+class StopWrite(TypedDict, total=False):
+    """The run to stop."""
+
+    run_id: Annotated[RunId | None, Meta(description="Refuse the request if the item belongs to another run.")]
+
+
 class OpResult(_OpStatus, total=False):
     """The result of one operation."""
 
     problem: Problem
+    stop_request: Annotated[StopRequest, Meta(description="Absent unless the run should stop.")]
+    warnings: Annotated[list[WriteWarning], Meta(description="Absent if there are none.")]
 
 
 class BatchResult(TypedDict):
@@ -212,6 +332,19 @@ class Items(TypedDict):
 
     items: list[Item]
     rev: Annotated[int, Meta(description="Grows with every change.")]
+
+
+class PublicItems(TypedDict):
+    """The items of a share."""
+
+    items: list[PublicItem]
+    rev: Annotated[int, Meta(description="Grows with every change.")]
+
+
+class PublicRuns(TypedDict):
+    """The last ended runs of a share, newest first."""
+
+    items: list[PublicRun]
 
 
 class Runs(TypedDict):
@@ -257,6 +390,7 @@ class Key(TypedDict):
     name: str
     type: KeyType
     group: Group | None
+    read_tail: Annotated[bool, Meta(description="Whether the key reads the output of runs; an admin key does.")]
     created_at: Instant
     expires_at: Instant | None
     revoked_at: Instant | None
@@ -286,6 +420,11 @@ class KeyWrite(_RequiredKeyFields, total=False):
 
     expires_at: Annotated[Instant | None, Meta(description="In the future, RFC 3339.")]
     group: Annotated[Group | None, Meta(description="The default group of items written with the key.")]
+    read_tail: Annotated[bool | None, Meta(description="Whether the key reads the output of runs.")]
+    cell: Annotated[
+        Annotated[str, Meta(pattern=CELL_PATTERN)] | None,
+        Meta(description="The cell whose name the key begins with, for a balancer."),
+    ]
 
 
 class Session(TypedDict):
@@ -343,6 +482,8 @@ class MadeShare(Share):
     token: str
     path: Annotated[str, Meta(description="The URL, relative to the server.", examples=["s/..."])]
     badge: Annotated[str, Meta(examples=["badge/....svg"])]
+    url: Annotated[str | None, Meta(description="The link, if the server has a public URL.")]
+    badge_url: Annotated[str | None, Meta(description="The badge, if the server has a public URL.")]
 
 
 class Shares(TypedDict):
@@ -395,8 +536,9 @@ class Ready(TypedDict):
 
 
 class SignIn(TypedDict, total=False):
-    """A form: the administrator's name and password, or a key."""
+    """A form: the administrator's name and password, or a key, and the page to open."""
 
     username: str
     password: str
     key: str
+    next: str

@@ -39,7 +39,15 @@ async def create_share(request: Request) -> Response:
         [SaveShare(created.record)], lambda: [DropShare(created.record.share_id)]
     )
     request.services.shares.add(created.record)
-    links = {"token": created.token, "path": f"s/{created.token}", "badge": f"badge/{created.token}.svg"}
+    path, badge = f"s/{created.token}", f"badge/{created.token}.svg"
+    base = request.services.settings.public_url
+    links = {
+        "token": created.token,
+        "path": path,
+        "badge": badge,
+        "url": f"{base}/{path}" if base else None,
+        "badge_url": f"{base}/{badge}" if base else None,
+    }
     return json_response({**_serialize_share(created.record), **links}, 201)
 
 

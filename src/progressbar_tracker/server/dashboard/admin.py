@@ -8,8 +8,6 @@ from progressbar_tracker.server.access.keys import is_usable
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.models import rfc3339
 
-from .history import format_instant
-
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
     from progressbar_tracker.server.models import DeliveryStats, KeyRecord, SessionRecord, ShareRecord
@@ -110,4 +108,4 @@ def format_time(at: float | None) -> tuple[str, str] | None:
     >>> format_time(0.0)
     ('1970-01-01T00:00:00.000Z', '1970-01-01 00:00 UTC')
     """
-    return None if at is None else (rfc3339(at), format_instant(at))
+    return None if at is None else (rfc3339(at), f"{rfc3339(at)[:16].replace('T', ' ')} UTC")

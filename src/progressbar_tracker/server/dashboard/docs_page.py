@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Request
 
 MAX_RENDERED_DOCS: Final = 10
-"""Renderings of ``/docs`` that are cached: one for each user name and for each base path of a proxy."""
+"""Renderings of ``/docs`` that are cached: one for each signed-in user and for each base path of a proxy."""
 
 
 async def show_docs(request: Request) -> Response:
     """``GET /docs``: every route with its parameters, bodies and problems, metrics, limits and shapes."""
+    request.identify_viewer()
     principal = request.optional_principal
-    cache_key = relative_root(request.scope), None if principal is None else principal.name
+    viewer = None if principal is None else (principal.name, principal.type)
+    cache_key = relative_root(request.scope), viewer
     body = request.services.rendered_docs.get(cache_key)
     if body is None:
         body = _render_docs(request)
@@ -52,6 +54,7 @@ def _render_docs(request: Request) -> bytes:
 
 async def show_problem(request: Request) -> Response:
     """``GET /problems/{code}``: the page that the ``type`` of a problem links to."""
+    request.identify_viewer()
     code = next((known for known in PROBLEM_CODES if known == request.path_params["code"]), None)
     if code is None:
         raise ProblemError("not-found", "there is no problem of this name")

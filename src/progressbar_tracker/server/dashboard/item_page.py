@@ -1,96 +1,47 @@
-"""The page of one item: its current state, its curve, and its runs."""
+"""The page of an item, and of one of its runs: a shell, which ``item.js`` fills and keeps up to date."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from progressbar_tracker._text import format_age
-from progressbar_tracker.server.api.history import HistoryFilter, build_page_query, read_history
-from progressbar_tracker.server.dashboard.bar import build_curve, present_bar
-from progressbar_tracker.server.dashboard.history import compute_median_duration, format_instant, present_history_run
-from progressbar_tracker.server.http.blocking import run_while_connected
-from progressbar_tracker.server.http.request import Request, validate_id
-from progressbar_tracker.server.items.serializer import item_url, serialize_item, serialize_run
-from progressbar_tracker.server.models import rfc3339
-from progressbar_tracker.server.problems import ProblemError
-from progressbar_tracker.server.stores.base import StoreError
+from progressbar_tracker.server.access.authorization import GUEST_ID, find_scope
+from progressbar_tracker.server.api.history_query import find_run
+from progressbar_tracker.server.http.request import Request, get_query_text, validate_id
+from progressbar_tracker.server.items.serializer import item_url
+from progressbar_tracker.server.notifications.web_push import is_installed
 
-from .templates import board_event_id, render_page
+from .schedules_page import present_schedule
+from .templates import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from progressbar_tracker.server.http.response import Response
-
-MAX_FORMER_RUNS: Final = 50
-"""Former runs on the page."""
 
 
 async def show_item(request: Request) -> Response:
-    """``GET /items/{id}``, or ``GET /items/?id=`` for the ids ``.`` and ``..``, which browsers resolve in a path."""
-    item_id = request.parse_item_id() if request.path_params["id"] else validate_id(request.parse_query().get("id"))
-    services = request.services
-    await services.fetch_item(item_id)
-    rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
-    now = services.clock()
-    current, event_id = services.read_board.get(item_id) or services.board.get(item_id), board_event_id(request)
-    if current is None:
-        # A run that has just left the board is in the history after the pending commit.
-        with contextlib.suppress(ProblemError):
-            await services.unit_of_work.commit([])
-        rows = await read_history(request, HistoryFilter(id=item_id), None, MAX_FORMER_RUNS)
-    if current is None and not rows:
-        return render_page(request, "item.html", 404, id=item_id, bar=None, runs=[])
-    wire: Mapping[str, object]
-    ended_at: float | None
-    if current is not None:
-        state, wire, ended_at = current, serialize_item(current, now), current.ended_at
-    else:
-        last = rows[0]
-        state, wire, ended_at = last.item, serialize_run(last.item, last.status, last.ended_at), last.ended_at
-    try:
-        samples = await run_while_connected(
-            request,
-            services.pools.history,
-            lambda cancellation: services.store.read_samples(item_id, state.run_id, cancellation=cancellation),
-        )
-    except StoreError:
-        samples = []
-    usual_seconds = compute_median_duration(rows)
+    """``GET /items/{id}?run=``, or ``GET /items/?id=&run=`` for the ids ``.`` and ``..``, which browsers resolve."""
+    query = request.parse_query()
+    item_id = request.parse_item_id() if request.path_params["id"] else validate_id(query.get("id"))
+    run_id = get_query_text(query, "run") or None
+    title = await _find_title(request, item_id, run_id)
+    has_item = title is not None or (run_id is not None and await _find_title(request, item_id, None) is not None)
+    schedule = request.services.schedules.get(item_id)
     return render_page(
         request,
         "item.html",
+        404 if title is None else 200,
         id=item_id,
-        event_id=event_id,
-        is_on_board=current is not None,
-        bar=present_bar(wire),
-        group=state.group,
-        parent=None if state.parent is None else {"id": state.parent, "url": item_url(state.parent)},
-        times=[
-            (name, field, "" if at is None else rfc3339(at), "" if at is None else format_instant(at))
-            for name, field, at in (
-                ("Started", "created_at", state.created_at),
-                ("Last heard from", "updated_at", state.updated_at),
-                ("Deadline", "deadline", state.deadline_at),
-                ("Ended", "ended_at", ended_at),
-            )
-        ],
-        facts=[
-            (name, str(value))
-            for name, value in (
-                ("Owner", state.owner),
-                ("Weight", state.weight or ""),
-                ("Run", state.run_id),
-                ("Notifies", ", ".join(state.notify)),
-            )
-            if value
-        ],
-        meta=sorted(state.meta.items()),
-        curve=build_curve(samples, state, now if ended_at is None else ended_at),
-        usual_duration=None if usual_seconds is None else format_age(usual_seconds),
-        runs=[present_history_run(row) for row in rows],
-        all_runs_url="history" + build_page_query(HistoryFilter(id=item_id), None)
-        if len(rows) == MAX_FORMER_RUNS
-        else None,
+        run_id=run_id,
+        url=item_url(item_id),
+        item_title=title,
+        has_item=has_item,
+        schedule=None if schedule is None else present_schedule(schedule, request.services.now()),
+        stop_scope=find_scope(request.principal, "stop"),
+        may_read_tail=request.principal.reads_tails,
+        has_push=is_installed() and request.principal.id != GUEST_ID,
     )
+
+
+async def _find_title(request: Request, item_id: str, run_id: str | None) -> str | None:
+    """Return the title of an item or of one of its runs; ``None`` if neither the board nor the history has it."""
+    run = await find_run(request, item_id, run_id)
+    return None if run is None else run.item.title or item_id

@@ -1,28 +1,25 @@
-"""The public routes of a share: its page, its event stream, and its badge."""
+"""The public routes of a share: its page, its items, ended runs and timeline, its event stream, and its badge."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker.server.api.events import EVENTS_CONTENT_TYPE, UNBUFFERED_HEADERS
-from progressbar_tracker.server.api.history import HistoryFilter, read_history
+from progressbar_tracker.server.api.history_query import read_history
+from progressbar_tracker.server.api.items import begin_list
+from progressbar_tracker.server.api.timeline import build_timeline
 from progressbar_tracker.server.dashboard.badge import build_group_badge, build_item_badge
-from progressbar_tracker.server.dashboard.bar import present_bar
-from progressbar_tracker.server.frames import View, public_view
-from progressbar_tracker.server.http.response import Header, Response
-from progressbar_tracker.server.items.serializer import serialize_item, serialize_run
+from progressbar_tracker.server.frames import View, encode, public_view
+from progressbar_tracker.server.http.response import Header, Response, json_stream_response
 from progressbar_tracker.server.problems import ProblemError
+from progressbar_tracker.server.stores.base import HistoryFilter
 
-from .templates import render_page, render_template
+from .templates import is_for_wall, render_page, render_template
+from .today_page import render_today
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from progressbar_tracker.server.http.request import Request
-    from progressbar_tracker.server.models import ShareRecord
-
-MAX_INITIAL_BARS: Final = 100
-"""Bars of the first paint."""
+    from progressbar_tracker.server.models import EndStatus, Item, ShareRecord
 
 MAX_ENDED_RUNS: Final = 8
 """Ended runs of a group on its page."""
@@ -36,18 +33,57 @@ _EMBED_HEADERS: Final[tuple[Header, ...]] = (
 
 
 async def show_share(request: Request) -> Response:
-    """``GET /s/{token}``: the page of a share. The script adds the bars beyond the first ones."""
+    """``GET /s/{token}``: the page of a share, which its script fills."""
     record = await _require_share(request)
-    bars, ended = await _read_share_bars(request, record, MAX_INITIAL_BARS)
+    item = None if record.item is None else request.services.board.get(record.item)
+    name = record.group or record.item if item is None else item.title or item.id
+    is_single = record.group is None
     return render_page(
-        request,
-        "share.html",
-        name=record.group if record.item is None else (bars or ended)[0]["title"] if bars or ended else record.item,
-        is_single=record.item is not None,
-        bars=bars,
-        ended=ended,
-        events_url=f"{request.path_params['token']}/events",
+        request, "share.html", name=name, is_single=is_single, is_tv=not is_single and is_for_wall(request)
     )
+
+
+async def show_shared_today(request: Request) -> Response:
+    """``GET /s/{token}/today``: the timeline of a shared group."""
+    record = await _require_share(request)
+    if record.group is None:
+        raise ProblemError("not-found", "there is nothing at this path")
+    return render_today(request, f"share {record.group}", record.group)
+
+
+async def list_shared_items(request: Request) -> Response:
+    """``GET /s/{token}/items``: the items of a share, and the event id from which its stream continues."""
+    record = await _require_share(request)
+    services, view, now = request.services, _build_view(record), request.services.now()
+    if record.item is not None:
+        await services.fetch_item(record.item)
+    headers, is_known = begin_list(request, now)
+    if is_known:
+        return Response(304, headers=tuple(headers))
+    suffix = b'],"rev":%d}' % services.rev
+    items = view.iter_items(services.board)
+    return json_stream_response(
+        request,
+        services.serializer.serialize_items(items, now, view.transform, prefix=b'{"items":[', suffix=suffix),
+        headers,
+    )
+
+
+async def list_shared_runs(request: Request) -> Response:
+    """``GET /s/{token}/history``: the last runs that ended."""
+    record = await _require_share(request)
+    transform = _build_view(record).transform or bytes
+    serializer = request.services.serializer
+    runs = [transform(encode(serializer.serialize_run(*row))) for row in await _read_ended_runs(request, record)]
+    return Response(200, b'{"items":[%s]}' % b",".join(runs))
+
+
+async def get_shared_timeline(request: Request) -> Response:
+    """``GET /s/{token}/timeline``: the timeline of a shared group."""
+    record = await _require_share(request)
+    if record.group is None:
+        raise ProblemError("not-found", "the share of an item has no timeline")
+    return await build_timeline(request, record.group, is_public=True)
 
 
 async def stream_share(request: Request) -> Response:
@@ -70,33 +106,30 @@ async def stream_share(request: Request) -> Response:
 async def render_badge(request: Request) -> Response:
     """``GET /badge/{token}.svg``: a picture of the bar, to be embedded in other pages."""
     record = await _require_share(request)
-    bars, ended = await _read_share_bars(request, record)
+    items = await _read_shared_items(request, record)
     badge = (
-        build_item_badge(record.item, next(iter(bars or ended), None))
+        build_item_badge(record.item, next(iter(items), None))
         if record.item is not None
-        else build_group_badge(record.group or "", bars)
+        else build_group_badge(record.group or "", items)
     )
     return Response(200, render_template("badge.jinja", badge=badge), _SVG_CONTENT_TYPE, _EMBED_HEADERS)
 
 
-async def _read_share_bars(
-    request: Request, record: ShareRecord, limit: int | None = None
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """Return the bars of items on the board, and of runs that have left it."""
-    now, view = request.services.clock(), _build_view(record)
+async def _read_shared_items(request: Request, record: ShareRecord) -> list[dict[str, object]]:
+    """Return the shared items on the board; for an item that has left it, its last run."""
+    now, serializer = request.services.clock(), request.services.serializer
     if record.item is not None:
         await request.services.fetch_item(record.item)
-    items = view.list_items(request.services.board)[:limit]
-    bars = [_present_public_bar(serialize_item(item, now)) for item in items]
-    if record.item is not None and bars:
-        return bars, []
-    history_filter = HistoryFilter(group=record.group, id=record.item)
+    items = [serializer.serialize_item(item, now) for item in _build_view(record).list_items(request.services.board)]
+    if record.item is None or items:
+        return [public_view(item) for item in items]
+    return [public_view(serializer.serialize_run(*run)) for run in await _read_ended_runs(request, record)]
+
+
+async def _read_ended_runs(request: Request, record: ShareRecord) -> list[tuple[Item, EndStatus, float]]:
+    history_filter = HistoryFilter(group=record.group, id=record.item, inner=record.item is not None)
     rows = await read_history(request, history_filter, None, MAX_ENDED_RUNS if record.item is None else 1)
-    return bars, [_present_public_bar(serialize_run(row.item, row.status, row.ended_at)) for row in rows]
-
-
-def _present_public_bar(item: Mapping[str, object]) -> dict[str, object]:
-    return present_bar(public_view(item))
+    return [(row.item, row.status, row.ended_at) for row in rows]
 
 
 def _build_view(record: ShareRecord) -> View:

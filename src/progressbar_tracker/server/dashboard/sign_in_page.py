@@ -10,6 +10,7 @@ from progressbar_tracker.server.access.keys import compute_credential_end
 from progressbar_tracker.server.access.sessions import is_same_site
 from progressbar_tracker.server.http.blocking import run_while_connected
 from progressbar_tracker.server.http.response import Header, Response, redirect
+from progressbar_tracker.server.http.return_path import parse_return_path
 from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import credential_digest, digest
 from progressbar_tracker.server.mutations import DropSession, SaveSession
@@ -31,10 +32,20 @@ if TYPE_CHECKING:
 MAX_AGENT_LENGTH: Final = 300
 """The most characters stored of a User-Agent header."""
 
+MAX_USERNAME_LENGTH: Final = 200
+"""The most characters of a user name that a refused sign-in shows again."""
+
+RETURN_SECONDS: Final = 600
+"""Seconds for which a browser remembers the page to return to after a sign-in with a link."""
+
 
 async def show_login(request: Request) -> Response:
-    """``GET /login``."""
-    return _render_login(request)
+    """``GET /login?next=``: the form, or a redirect to ``next`` for a signed-in browser."""
+    return_path = _read_return_path(request)
+    request.identify_viewer()
+    if request.optional_principal is not None:
+        return redirect(f"./{return_path or ''}")
+    return _render_login(request, return_path=return_path)
 
 
 async def sign_in(request: Request) -> Response:
@@ -44,21 +55,26 @@ async def sign_in(request: Request) -> Response:
     services = request.services
     form = await request.read_form()
     key = form.get("key", "").strip()
+    return_path = parse_return_path(form.get("next"))
+    target = f"./{return_path or ''}"
     # A valid key is accepted after any number of wrong attempts. Keys cannot be guessed, and attempts of others from
     # the same address, such as a proxy's, must not lock an administrator out.
     if key and (record := _find_key(services, key)) is not None:
-        return await _start_session(request, "./", record, credential_digest(record.type, digest(key)))
+        return await _start_session(request, target, record, credential_digest(record.type, digest(key)))
     source = _get_attempt_source(request)
     wait = services.sign_in_attempts.retry_after(source, services.monotonic())
+    username = form.get("username", "")[:MAX_USERNAME_LENGTH]
     if wait is not None:
-        return _render_login(request, f"Too many wrong attempts. Try again in {wait} seconds.", 429, wait)
+        message = f"Too many wrong attempts. Try again in {wait} seconds."
+        return _render_login(request, message, 429, wait, return_path=return_path, username=username)
     services.sign_in_attempts.record(source, services.monotonic())
     password = services.password
     if not key and password is not None and await _verify_password(request, password, form, source):
         services.sign_in_attempts.discard_latest(source)
-        return await _start_session(request, "./", devices=password.devices)
+        return await _start_session(request, target, devices=password.devices)
     log_event("sign-in refused", address=request.address)
-    return _render_login(request, "The name, password or key is wrong.", 403)
+    message = "The name, password or key is wrong."
+    return _render_login(request, message, 403, return_path=return_path, username=username)
 
 
 async def _verify_password(request: Request, password: Password, form: Mapping[str, str], source: str) -> bool:
@@ -99,10 +115,16 @@ def _find_key(services: Services, key: str) -> KeyRecord | None:
 
 
 async def redeem_link(request: Request) -> Response:
-    """``GET /auth/{token}``: sign in with a one-time link."""
+    """``GET /auth/{token}?next=``: sign in with a one-time link.
+
+    The link is rarely opened from the sign-in page, so that a cookie of that page remembers where to return to.
+    """
+    cookies = request.parse_cookies()
+    remembered = (cookies[name] for name in request.services.return_cookie_names if name in cookies)
+    return_path = _read_return_path(request) or parse_return_path(next(remembered, None))
     if not request.services.sign_in_links.redeem(request.parse_path_text("token"), request.services.monotonic()):
-        return _render_login(request, "This link has been used or has expired.", 403)
-    return await _start_session(request, "../")
+        return _render_login(request, "This link has been used or has expired.", 403, return_path=return_path)
+    return await _start_session(request, f"../{return_path or ''}")
 
 
 async def peek_link(_: Request) -> Response:
@@ -124,7 +146,7 @@ async def sign_out(request: Request) -> Response:
     try:
         await services.credentials.end_session(record)
     except ProblemError as problem:
-        response = problem_page(request.scope, problem)
+        response = problem_page(request, problem)
         return Response(response.status, response.body, response.content_type, (*response.headers, *cleared_cookies))
     return redirect("login", cleared_cookies)
 
@@ -173,7 +195,11 @@ def _choose_cookie_name(request: Request, names: tuple[str, str]) -> str:
 def _build_cookies(request: Request, value: str | None, seconds: int = 0) -> list[Header]:
     """Return headers that set the session cookie, and clear those of other names; a value of ``None`` clears all."""
     name, cookies = _choose_cookie_name(request, request.services.cookie_names), request.parse_cookies()
-    headers = [] if value is None else [_build_cookie(request, name, value, seconds)]
+    # Lax: a link in a mail or a chat opens the page. All writes check where they come from.
+    headers = [] if value is None else [_build_cookie(request, name, value, seconds, same_site="Lax")]
+    headers += [
+        _build_cookie(request, other, "", 0) for other in request.services.return_cookie_names if other in cookies
+    ]
     return headers + [
         _build_cookie(request, other, "", 0)
         for other in request.services.cookie_names
@@ -181,18 +207,43 @@ def _build_cookies(request: Request, value: str | None, seconds: int = 0) -> lis
     ]
 
 
-def _build_cookie(request: Request, name: str, value: str, seconds: int) -> Header:
+def _build_cookie(request: Request, name: str, value: str, seconds: int, *, same_site: str = "Strict") -> Header:
     path = request.services.settings.base_path or "/"
     secure = "; Secure" if request.is_secure or name.startswith("__Host-") else ""
-    text = f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    text = f"{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite={same_site}{secure}"
     return b"set-cookie", text.encode()
 
 
-def _render_login(request: Request, message: str = "", status: int = 200, wait: int | None = None) -> Response:
+def _read_return_path(request: Request) -> str | None:
+    try:
+        return parse_return_path(request.parse_query().get("next"))
+    except ProblemError:
+        return None
+
+
+def _render_login(
+    request: Request,
+    message: str = "",
+    status: int = 200,
+    wait: int | None = None,
+    *,
+    return_path: str | None = None,
+    username: str = "",
+) -> Response:
     response = render_page(
-        request, "login.html", status, message=message, has_password=request.services.password is not None
+        request,
+        "login.html",
+        status,
+        message=message,
+        has_password=request.services.password is not None,
+        return_path=return_path,
+        username=username,
     )
     headers: tuple[Header, ...] = () if wait is None else ((b"retry-after", b"%d" % wait),)
+    if return_path is not None:
+        name = _choose_cookie_name(request, request.services.return_cookie_names)
+        value = return_path.replace(";", "%3B").replace(",", "%2C")  # which end the value of a cookie
+        headers += (_build_cookie(request, name, value, RETURN_SECONDS, same_site="Lax"),)
     if request.scope["method"] == "POST":
         headers += request.services.sign_in_attempts.quota(
             _get_attempt_source(request), request.services.monotonic()

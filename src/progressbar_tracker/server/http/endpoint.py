@@ -18,8 +18,10 @@ from progressbar_tracker.server.http.extension import CONNECTION_EXTENSION
 from progressbar_tracker.server.logs import ACCESS_LOGGER, REQUEST_ID
 from progressbar_tracker.server.problems import ProblemError
 
+from .compression import compress_response
 from .request import SAFE_METHODS, Request
-from .response import Response, problem_response, redirect, relative_root, slice_body
+from .response import Response, problem_response, redirect, slice_body
+from .return_path import build_sign_in_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -37,7 +39,7 @@ _access_logger = logging.getLogger(ACCESS_LOGGER)
 
 _CONTENT_SECURITY_POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    b"worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    b"worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     b"require-trusted-types-for 'script'"
 )
 _SECURITY_HEADERS: Final = [
@@ -83,7 +85,7 @@ _ENCODED_DEFAULTS: Final = _encode_headers([*_SECURITY_HEADERS, *_DEFAULT_HEADER
 _DEFAULT_HEADER_NAMES: Final = frozenset(name for name, _ in _DEFAULT_HEADERS)
 """The headers that a response may override."""
 
-ProblemRenderer: TypeAlias = "Callable[[Scope, ProblemError], Response]"
+ProblemRenderer: TypeAlias = "Callable[[Request, ProblemError], Response]"
 
 _KNOWN_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER_LABEL: Final = "other"
@@ -167,17 +169,17 @@ class Endpoint:
                 response = await route.function(request)
         except ProblemError as problem:
             if route is not None and route.is_page and problem.code == "unauthorized":
-                return redirect(f"{relative_root(scope)}login")
-            return self._render_problem(scope, problem)
+                return redirect(build_sign_in_url(scope))
+            return self._render_problem(request, problem)
         except asyncio.CancelledError:
             if not self._services.is_stopping:
                 raise
             # Cancelled by the shutdown, while it waited for the rest of a body or for the disk.
-            return self._render_problem(scope, ProblemError("unavailable", "the server is stopping", retry_after=1))
+            return self._render_problem(request, ProblemError("unavailable", "the server is stopping", retry_after=1))
         except Exception:
             # Log the template: the path itself may contain a sign-in token.
             logger.exception("%s %s failed", scope["method"], self._path)
-            return self._render_problem(scope, ProblemError("internal-error", "the server failed; its log says why"))
+            return self._render_problem(request, ProblemError("internal-error", "the server failed; its log says why"))
         else:
             return response
 
@@ -192,7 +194,7 @@ class Endpoint:
         request.reauthorize()  # the route may have waited for the store
         if len(response.body) > CHUNK_BYTES:
             request.reserve(len(response.body))
-        return response
+        return compress_response(request, response) if route.is_compressible else response
 
     def _log_access(self, request: Request, status: int, seconds: float) -> None:
         method = request.scope["method"]
@@ -224,7 +226,7 @@ async def _identify_in_cluster(request: Request) -> None:
         request.identify()
 
 
-def _render_json_problem(_: Scope, problem: ProblemError) -> Response:
+def _render_json_problem(_: Request, problem: ProblemError) -> Response:
     return problem_response(problem)
 
 
@@ -237,7 +239,7 @@ def _build_headers(request: Request, response: Response) -> list[Header]:
 
 def _try_send_full(request: Request, response: Response) -> bool:
     """Send a response in one piece through the extension; return ``False`` if it has to go through ASGI."""
-    if response.status in _BODILESS_STATUSES or request.scope["method"] == "HEAD" or request.services.is_stopping:
+    if response.status in _BODILESS_STATUSES or request.scope["method"] == "HEAD" or request.services.is_draining:
         return False
     connection = _get_connection(request)
     if connection is None:
@@ -268,8 +270,9 @@ async def _send_response(request: Request, send: Send, response: Response) -> No
     headers = _build_headers(request, response)
     if response.status not in _BODILESS_STATUSES:
         headers.append((b"content-type", response.content_type))
-        headers.append((b"content-length", b"%d" % len(response.body)))
-    if request.services.is_stopping:
+        if response.stream is None:  # else this answers HEAD, and the length of the stream is unknown
+            headers.append((b"content-length", b"%d" % len(response.body)))
+    if request.services.is_draining:
         headers.append(_CLOSE_HEADER)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if request.scope["method"] == "HEAD" else response.body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,9 @@ _decode = msgspec.json.Decoder().decode
 
 MAX_TEXT_LENGTH: Final = 200
 """The most characters of a search text."""
+
+MAX_QUERY_FIELDS: Final = 60
+"""The most names of a query, repeated ones included."""
 
 RESERVE_STEP_BYTES: Final = 4096
 """Bytes of a body that arrive between two charges to its client."""
@@ -179,6 +183,11 @@ class Request:
         if not any_host or (not host and version != "1.0"):
             self.services.hosts.check(host)
 
+    def matches_etag(self, etag: bytes) -> bool:
+        """Return whether ``If-None-Match`` names an ETag, weak or strong, so that the response is a 304."""
+        known = {tag.strip().removeprefix(b"W/") for tag in self.headers.get(b"if-none-match", b"").split(b",")}
+        return bool({etag.removeprefix(b"W/"), b"*"} & known)
+
     def parse_item_id(self) -> str:
         """Return the id in the path.
 
@@ -201,13 +210,24 @@ class Request:
         Raises:
             ProblemError: ``bad-request``.
         """
+        return dict(self._parse_query_pairs())
+
+    def parse_query_values(self, name: str) -> list[str]:
+        """Return all values of a name of the query.
+
+        Raises:
+            ProblemError: ``bad-request``.
+        """
+        return [value for key, value in self._parse_query_pairs() if key == name]
+
+    def _parse_query_pairs(self) -> list[tuple[str, str]]:
         raw: bytes = self.scope["query_string"]
         if not raw:
-            return {}
+            return []
         if _BROKEN_ESCAPE.search(raw):
             raise ProblemError("bad-request", "the query has a % that is not followed by two hex digits")
         try:
-            return dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=50))
+            return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
         except ValueError:
             raise ProblemError("bad-request", "the query is not valid percent-encoded UTF-8") from None
 
@@ -372,18 +392,23 @@ class Request:
             self.services.credentials.refresh_keys()
         self.reauthorize()
 
+    def get_key_secret(self) -> str | None:
+        """Return the secret of the key that the request sends, if it sends one."""
+        secret = self.headers.get(b"x-api-key")
+        if secret is None:
+            scheme, _, bearer = self.headers.get(b"authorization", b"").partition(b" ")
+            secret = bearer.strip() if scheme.lower() == b"bearer" else None
+        return None if secret is None else secret.decode("latin-1")
+
     def identify(self) -> None:
         """Set the principal from the key or the session cookie.
 
         Raises:
             ProblemError: ``unauthorized`` for an invalid key; ``forbidden`` for a request from another site.
         """
-        secret = self.headers.get(b"x-api-key")
-        if secret is None:
-            scheme, _, bearer = self.headers.get(b"authorization", b"").partition(b" ")
-            secret = bearer.strip() if scheme.lower() == b"bearer" else None
+        secret = self.get_key_secret()
         if secret is not None:
-            self.optional_principal = self.services.credentials.identify(secret.decode("latin-1"))
+            self.optional_principal = self.services.credentials.identify(secret)
             return
         cookie = self.get_session_cookie()
         principal = None if cookie is None else self.services.credentials.identify_session(cookie)
@@ -396,6 +421,13 @@ class Request:
         if self.scope["method"] not in SAFE_METHODS and not is_same_site(self.headers):
             raise ProblemError("forbidden", "this request does not come from the dashboard's own pages")
         self.optional_principal = principal
+
+    def identify_viewer(self) -> None:
+        """Set the principal of a public page from the session cookie, for its header; never authorizes an action."""
+        cookie = self.get_session_cookie()
+        if self.optional_principal is None and cookie is not None:
+            with contextlib.suppress(ProblemError):
+                self.optional_principal = self.services.credentials.identify_session(cookie)
 
 
 def decode_path_part(raw: bytes) -> str:

@@ -22,6 +22,7 @@ class Parameter(msgspec.Struct, frozen=True):
     name: str
     description: str
     type: object = str
+    is_required: bool = False
 
 
 class RouteDoc(msgspec.Struct, frozen=True):
@@ -61,6 +62,8 @@ class Route(msgspec.Struct, frozen=True):
         function: Returns the response.
         is_page: Whether it is for browsers: unauthorized ones are redirected to the sign-in page, and problems are
             rendered as pages.
+        is_compressible: Whether its response may be compressed: it contains no key, token or sign-in link, as
+            :mod:`.compression` explains. Never for an event stream.
         doc: The documentation.
     """
 
@@ -69,4 +72,5 @@ class Route(msgspec.Struct, frozen=True):
     action: Action
     function: RouteFunction
     is_page: bool = False
+    is_compressible: bool = False
     doc: RouteDoc | None = None

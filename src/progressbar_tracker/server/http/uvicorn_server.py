@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -41,13 +42,29 @@ class UvicornServer(uvicorn.Server):
     Args:
         config: uvicorn's configuration.
         at_shutdown: Is called before uvicorn waits for connections to end.
+        drain_seconds: Seconds for which a server continues to serve after SIGTERM.
+        at_drain: Is called at the start of this time.
+        monotonic: Monotonic seconds.
 
     Attributes:
         ready: Is set once the server accepts connections, or has failed.
     """
 
-    def __init__(self, config: uvicorn.Config, *, at_shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        at_shutdown: Callable[[], None],
+        drain_seconds: float = 0.0,
+        at_drain: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._at_drain = at_drain
+        self._monotonic = monotonic
+        self._drained_at: float | None = None
+        self._is_draining = False
         self.ready = threading.Event()
         self._at_shutdown = at_shutdown
         self._is_signalled = False
@@ -57,6 +74,16 @@ class UvicornServer(uvicorn.Server):
         """Start, then set :attr:`ready`."""
         await super().startup(sockets)
         self.ready.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether the server has to stop; uvicorn asks ten times a second."""
+        if self._drained_at is not None:
+            if not self._is_draining:
+                self._is_draining = True
+                self._at_drain()
+            if self._monotonic() >= self._drained_at:
+                self.should_exit = True
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End streams, then shut down; after a signal, stop listening a moment later."""
@@ -84,10 +111,14 @@ class UvicornServer(uvicorn.Server):
             for number, handler in former.items():
                 signal.signal(number, handler)
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        # A second signal skips the wait for requests in flight.
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._is_signalled = True
+        if number == signal.SIGTERM and self._drain_seconds and self._drained_at is None and not self.should_exit:
+            self._drained_at = self._monotonic() + self._drain_seconds
+            return
+        # One more signal skips the rest of the drain, and the next one the wait for requests in flight.
         self.force_exit = self.should_exit
-        self.should_exit = self._is_signalled = True
+        self.should_exit = True
 
 
 def _drop_stream_errors(record: logging.LogRecord) -> bool:

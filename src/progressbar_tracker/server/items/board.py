@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from progressbar_tracker._estimate import shift_progress, start_progress
 from progressbar_tracker._models import LegacyItem, compute_fraction
-from progressbar_tracker.server.models import EndedRun, Item, intern_texts
+from progressbar_tracker.server.models import EndedRun, Item, StopRequest, intern_texts
 from progressbar_tracker.server.problems import ProblemError
 from progressbar_tracker.server.quota import Quota
 
-from . import rate
 from .change import Change, Owner, end_run
 from .table import NO_EXPIRY, ItemTable
-from .transition import apply_write, last_seq
+from .transition import apply_write, last_seq, measure_progress
 from .validation import PROGRESS_FIELDS
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from progressbar_tracker.server.settings import RetentionPolicy
 
+    from .conditions import Condition, Conditions
     from .validation import WriteFields
 
 MAX_PAST_RUNS: Final = 8
@@ -44,6 +45,7 @@ class Board(ItemTable):
         track_changes: Record changes for readers; another board publishes them if false.
         keep: How long an ended item without a ``ttl`` of its own stays.
         give_up: Seconds without a sign of life until a running item is stopped and removed.
+        conditions: Decides whether items are stalled, late or stuck.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class Board(ItemTable):
         track_changes: bool = True,
         keep: RetentionPolicy = NO_EXPIRY,
         give_up: float = math.inf,
+        conditions: Conditions | None = None,
     ) -> None:
-        super().__init__(items, track_changes=track_changes, keep=keep, give_up=give_up)
+        super().__init__(items, track_changes=track_changes, keep=keep, give_up=give_up, conditions=conditions)
         self._max_items = max_items
         self._new_run_id = new_run_id
-        self._overdue: dict[str, None] = {}
+        self._overdue: dict[tuple[str, Condition], None] = {}
 
     # Part 1 of the protocol.
 
@@ -83,7 +86,7 @@ class Board(ItemTable):
             group=group,
             status="succeeded" if done else "running",
             ended_at=now if done else None,
-            rate_position=body["value"],
+            progress=start_progress(body["value"], now),
         )
         return self._commit(None, item, durable=True)
 
@@ -100,11 +103,16 @@ class Board(ItemTable):
             status, ended_at, error = "succeeded", now, None
         elif value < 1 and status != "running":
             status, ended_at, error = "running", None, None
-        smoothed_rate, rate_at, rate_position, rate_seconds = (
-            rate.update_rate(before, value, now)
-            if before.completed is None
-            else (before.smoothed_rate, before.rate_at, before.rate_position, before.rate_seconds)
-        )
+        has_progress = before.completed is None and (value != before.value or body["description"] != before.description)
+        if before.completed is not None:
+            progress = before.progress
+        elif before.status != "running":
+            progress = start_progress(value, now)  # the time since its end is no gap
+        else:
+            progress = measure_progress(
+                before, None, value, before.started_at, now, has_progress=has_progress,
+                listening_since=self.conditions.listening_since,
+            )  # fmt: skip
         after = replace(
             before,
             title=body["title"],
@@ -116,10 +124,9 @@ class Board(ItemTable):
             error=error,
             updated_at=now,
             rev=self._next_rev(),
-            smoothed_rate=smoothed_rate,
-            rate_at=rate_at,
-            rate_position=rate_position,
-            rate_seconds=rate_seconds,
+            progressed_at=now if has_progress else before.progressed_at,
+            progress=progress,
+            stop_request=before.stop_request if status == before.status else None,
         )
         return self._commit(before, after, durable=status != before.status)
 
@@ -174,12 +181,34 @@ class Board(ItemTable):
             raise _superseded(before)
         return self._commit(before, None, ended_run=end_run(before, "deleted", now), durable=True)
 
+    def request_stop(self, item_id: str, requested_by: str, now: float, *, run_id: str | None = None) -> Change:
+        """Record a request to stop the current run. The first request stays; a repeated one only waits for its commit.
+
+        Args:
+            item_id: The id.
+            requested_by: The name of the requester.
+            now: The instant.
+            run_id: Refuse the request if the item belongs to another run.
+
+        Raises:
+            ProblemError: ``item-not-found``, ``run-superseded``, ``run-ended`` or ``not-stoppable``.
+        """
+        before = self.require(item_id)
+        if run_id is not None and run_id != before.run_id:
+            raise _superseded(before)
+        if before.status != "running":
+            raise _ended(before)
+        if not before.stoppable:
+            raise ProblemError("not-stoppable", f"the run {before.run_id!r} of {item_id!r} does not accept requests")
+        request = before.stop_request or StopRequest(now, requested_by)
+        return self._commit(before, replace(before, stop_request=request, rev=self._next_rev()), durable=True)
+
     def quota(self, owner_id: str, *, reset: int | None = None) -> Quota:
         """Return how many more items an owner may have."""
         return Quota("items", self._max_items, self._max_items - self._owner_counts.get(owner_id, 0), reset=reset)
 
     def sweep(self, now: float, *, expire: bool = True) -> list[Change]:
-        """Remove expired and abandoned items, and record those that have become stalled or late.
+        """Remove expired and abandoned items, and record those that have become stalled, late or stuck.
 
         The cost depends on the number of due items.
 
@@ -198,11 +227,11 @@ class Board(ItemTable):
             changes += [
                 self._commit(item, None, ended_run=end_run(item, "stopped", now)) for item in timers.pop_abandoned(now)
             ]
-        for item in timers.newly_overdue(now):
+        for item, condition in timers.newly_overdue(now):
             # No write happened, but readers have a change to show.
             self._next_rev()
             self._record_change(item)
-            self._overdue[item.id] = None
+            self._overdue[item.id, condition] = None
         return changes
 
     def set_clock(self, now: float, seconds: float, fresh_since: float) -> list[Change]:
@@ -223,15 +252,17 @@ class Board(ItemTable):
             after = _adjust_to_clock(before, now, seconds, fresh_since)
             if after is not before:
                 after = replace(after, rev=self._next_rev())
+                self._index.update(before, after)  # a clock that was set back moves the beginning of an item
                 self._items[after.id] = after
                 self._touched.add(after.id)
                 self._record_change(after)
                 changes.append(Change(before, after))
+        self.conditions.inner_progress.set_clock(self._items.get, now, seconds, fresh_since)
         self._timers.restart(now)
         return changes
 
-    def drain_overdue(self) -> list[str]:
-        """Return the ids of the items that have become stalled or late since the last call."""
+    def drain_overdue(self) -> list[tuple[str, Condition]]:
+        """Return the ids of the items that have become stalled, late or stuck without a write since the last call."""
         overdue, self._overdue = self._overdue, {}
         return list(overdue)
 
@@ -241,7 +272,7 @@ class Board(ItemTable):
         rev = self._next_rev()
         return Item(
             id=item_id, owner_id=owner.id, owner=owner.name, run_id=run_id, created_at=now, updated_at=now,
-            rate_at=now, born=rev, rev=rev,
+            started_at=now, progressed_at=now, born=rev, rev=rev,
         )  # fmt: skip
 
     def _start_run(self, before: Item | None, new_item: Item, fields: WriteFields, now: float) -> Change:
@@ -258,7 +289,7 @@ class Board(ItemTable):
         if before.status != "running":
             if fields.get("status") == before.status:
                 return Change(before, before)
-            raise ProblemError("run-ended", f"the run {before.run_id!r} of {before.id!r} has {before.status}")
+            raise _ended(before)
         if overwrite or before.parts or not PROGRESS_FIELDS.issuperset(fields):
             after = self._apply_write(before, fields, now, overwrite=overwrite)
             return self._commit(before, after, durable=after.status != "running")
@@ -269,27 +300,37 @@ class Board(ItemTable):
         total, value = before.total, before.value
         if completed is not None and total is not None:
             value = compute_fraction(completed, total) or 0.0
-        smoothed_rate, rate_at, rate_position, rate_seconds = rate.update_rate(
-            before, value if completed is None else completed, now
-        )
+        description, started_at = fields.get("description", before.description), before.started_at
+        age = fields.get("age_seconds")
+        if age is not None and now - age < started_at:
+            started_at = now - age
+        has_progress = completed != before.completed or (completed is None and description != before.description)
         # Each field by its name: a dictionary of them would double the cost.
         after = replace(
-            before, description=fields.get("description", before.description), own=completed, completed=completed,
-            value=value, seq=before.seq if seq is None else seq, updated_at=now,
-            smoothed_rate=smoothed_rate, rate_at=rate_at, rate_position=rate_position, rate_seconds=rate_seconds,
-            rev=self._next_rev(),
+            before, description=description, own=completed, completed=completed, value=value,
+            seq=before.seq if seq is None else seq, updated_at=now, started_at=started_at,
+            progressed_at=now if has_progress else before.progressed_at,
+            progress=measure_progress(
+                before, completed, value, started_at, now, has_progress=has_progress,
+                listening_since=self.conditions.listening_since,
+            ), rev=self._next_rev(),
         )  # fmt: skip
         # Owner, group and place in the list stay: `_put` without its comparisons.
         item_id = after.id
         self._items[item_id] = after
         self._touched.add(item_id)
         self._record_change(after)
-        if after.heartbeat_timeout is not None and item_id not in self._timers.watched_ids:
+        self._record_progress(before, after)
+        if after.heartbeat_timeout is None:
+            self._timers.watch_quiet(after)
+        elif item_id not in self._timers.watched_ids:
             self._timers.watch_heartbeat(after)
         return Change(before, after)
 
     def _apply_write(self, before: Item, fields: WriteFields, now: float, *, overwrite: bool) -> Item:
-        after = apply_write(before, fields, now, rev=self.rev + 1, overwrite=overwrite)
+        after = apply_write(
+            before, fields, now, rev=self.rev + 1, overwrite=overwrite, listening_since=self.conditions.listening_since
+        )
         self.rev = after.rev  # only now: a refused write has no revision
         return after
 
@@ -319,19 +360,38 @@ class Board(ItemTable):
         return Change(before, after, ended_run, durable)
 
 
+def _ended(item: Item) -> ProblemError:
+    return ProblemError("run-ended", f"the run {item.run_id!r} of {item.id!r} has {item.status}")
+
+
 def _superseded(item: Item) -> ProblemError:
     return ProblemError("run-superseded", f"the item {item.id!r} belongs to another run")
 
 
 def _adjust_to_clock(item: Item, now: float, seconds: float, fresh_since: float) -> Item:
     """Return an item as if the clock had always been the new one."""
-    created_at, updated_at, rate_at, ended_at = item.created_at, item.updated_at, item.rate_at, item.ended_at
-    if item.status == "running" and not fresh_since <= updated_at <= now:
-        updated_at, rate_at = updated_at + seconds, rate_at + seconds
+    created_at, updated_at, ended_at = item.created_at, item.updated_at, item.ended_at
+    started_at, progressed_at, progress = item.started_at, item.progressed_at, item.progress
+    if item.status == "running":
+        if not fresh_since <= updated_at <= now:
+            updated_at, progressed_at = updated_at + seconds, progressed_at + seconds
+            progress = shift_progress(progress, seconds) if seconds else progress
+        elif seconds:
+            progress = progress._replace(since=progress.since + seconds)
+        # The run lasts as long as before: its next write reports its age, and can only make the start earlier.
+        started_at += seconds
     updated_at = min(updated_at, now)
     if ended_at is not None:
         ended_at = min(ended_at, now)
-    created_at, rate_at = min(created_at, updated_at), min(rate_at, now)
-    if (created_at, updated_at, rate_at, ended_at) == (item.created_at, item.updated_at, item.rate_at, item.ended_at):
-        return item
-    return replace(item, created_at=created_at, updated_at=updated_at, rate_at=rate_at, ended_at=ended_at)
+    created_at, started_at = min(created_at, updated_at), min(started_at, updated_at)
+    progressed_at = min(progressed_at, updated_at)
+    if progress.at > now or progress.idle_since > now:
+        progress = progress._replace(at=min(progress.at, now), idle_since=min(progress.idle_since, now))
+    stop_request = item.stop_request
+    if stop_request is not None and stop_request.at > now:
+        stop_request = replace(stop_request, at=now)
+    after = replace(
+        item, created_at=created_at, updated_at=updated_at, ended_at=ended_at, started_at=started_at,
+        progressed_at=progressed_at, progress=progress, stop_request=stop_request,
+    )  # fmt: skip
+    return item if after == item else after

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from progressbar_tracker.server.models import EndedRun, Item
-from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, Write
+from progressbar_tracker._output_tail import clean_tail
+from progressbar_tracker.server.models import EndedRun, Item, StoredTail
+from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, SaveTail, Write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,12 +31,14 @@ class Change(msgspec.Struct, frozen=True):
         after: The item after it, or ``None``; ``before`` itself if the operation was ignored.
         ended_run: The run that moved to the history, if any.
         durable: The response waits for the commit.
+        tail: The output tail to store with the run, see :func:`add_tail`.
     """
 
     before: Item | None
     after: Item | None
     ended_run: EndedRun | None = None
     durable: bool = False
+    tail: StoredTail | None = None
 
     @property
     def id(self) -> str:
@@ -64,14 +67,30 @@ class Change(msgspec.Struct, frozen=True):
         """Return the writes to persist, in order; none for an ignored operation."""
         if self.after is self.before:
             return []
-        if self.ended_run is None and self.after is not None:
+        if self.ended_run is None and self.after is not None and self.tail is None:
             return [SaveItem(self.after, self.before)]
         writes: list[Write] = [] if self.ended_run is None else [AddHistory(self.ended_run)]
         if self.after is not None:
             writes.append(SaveItem(self.after, self.before))
+            if self.tail is not None:
+                writes.append(SaveTail(self.after.id, self.after.run_id, self.tail))
         elif self.before is not None:
             writes.append(DropItem(self.before.id, self.before))
         return writes
+
+
+def add_tail(change: Change, text: str | None, now: float) -> Change:
+    """Return a change of an item that also stores the last lines of its run's output, with one commit.
+
+    Args:
+        change: The change of a write; nothing is stored if the write was ignored.
+        text: The output, at any length and with any characters; its secrets are masked here. ``None`` stores nothing.
+        now: The instant.
+    """
+    if text is None or change.after is None or change.after is change.before:
+        return change
+    # The request waits for the commit: what waits for a slow disk is bounded by the number of requests.
+    return msgspec.structs.replace(change, tail=StoredTail(now, clean_tail(text)), durable=True)
 
 
 def list_writes(changes: Iterable[Change]) -> list[Write]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 WIRE_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.is_shown)
 """The fields of an item in a response."""
 
+OPTIONAL_FIELDS: Final = frozenset({"stuck_after"})
+"""The fields that a response lacks if they have their default, which is neither a value nor null."""
+
 WRITABLE_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.write is not None)
 """The fields that a client may write, besides the id."""
 
@@ -22,6 +25,9 @@ COPIED_FIELDS: Final = frozenset(
 
 PUBLIC_FIELDS: Final = tuple(name for name, field in ITEM_FIELDS.items() if field.is_public)
 """The fields of an item that a share shows: not the owner, the host or the command."""
+
+PUBLIC_GROUP_FIELDS: Final = (*PUBLIC_FIELDS, "parent")
+"""The fields that the share of a group shows: its page has inner bars below the bars that they are part of."""
 
 
 LEGACY_FIELDS: Final = ("id", "title", "description", "value", "weight")

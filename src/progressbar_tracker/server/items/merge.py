@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MERGED_FIELDS: Final = (*COPIED_FIELDS, "meta", "own", "status", "ended_at", "value")
+_MERGED_FIELDS: Final = (*COPIED_FIELDS, "meta", "own", "status", "ended_at", "value", "stop_request")
 """Fields merged independently; the side that changed a field wins."""
 
 
@@ -55,11 +55,14 @@ def three_way_merge(base: Item, local: Item, stored: Item) -> Item:
         for name in _MERGED_FIELDS
     }
     parts = stored.parts if local.parts == base.parts else _merge_parts(base.parts, local.parts, stored.parts)
-    measured = local if local.rate_at >= stored.rate_at else stored
+    measured, other = (local, stored) if local.progress.at >= stored.progress.at else (stored, local)
+    progress = measured.progress
+    if other.progress.idle_since > progress.idle_since:
+        progress = progress._replace(idle_since=other.progress.idle_since)
     named.update(
         parts=parts, seq=max(local.seq, stored.seq), updated_at=max(local.updated_at, stored.updated_at),
-        smoothed_rate=measured.smoothed_rate, rate_at=measured.rate_at, rate_position=measured.rate_position,
-        rate_seconds=measured.rate_seconds,
+        started_at=min(local.started_at, stored.started_at), progress=progress,
+        progressed_at=max(local.progressed_at, stored.progressed_at),
     )  # fmt: skip
     merged = replace(stored, **named)
     completed = merged.own if not parts else sum((part.completed for part in parts.values()), merged.own or 0)

@@ -8,14 +8,18 @@ from msgspec import Meta
 
 from progressbar_tracker._models import (
     ITEM_STATUSES,
+    MAX_AGE_SECONDS,
     NUMBER_LIMIT,
     WEIGHT_LIMIT,
     FieldError,
     FieldTypeError,
     Status,
+    check_age,
     check_notify,
     check_number,
     check_seconds,
+    check_stuck_after,
+    check_tail,
     check_text,
     check_value,
     check_weight,
@@ -54,6 +58,12 @@ def _check_status(field: str, value: object, _limit: int) -> Status:
         if value == status:
             return status
     raise FieldError(field, f"{field} must be one of {', '.join(ITEM_STATUSES)}, not {format_value(value)}")
+
+
+def _check_bool(field: str, value: object, _limit: int) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise FieldTypeError(field, f"{field} must be true or false, not {format_value(value)}")
+    return value is True
 
 
 def _text_rule(*, lines: bool) -> Rule:
@@ -99,12 +109,22 @@ FIELD_RULES: Final[dict[FieldKind, Rule]] = {
         lambda _: Annotated[float, Meta(ge=0, le=NUMBER_LIMIT)] | None,
         lambda field, value, _: None if value is None else check_seconds(field, value),
     ),
+    "age": Rule(
+        lambda _: Annotated[float, Meta(ge=0, le=MAX_AGE_SECONDS)] | None,
+        lambda field, value, _: None if value is None else check_age(field, value),
+    ),
+    "stuck_after": Rule(
+        lambda _: Annotated[float, Meta(gt=0, le=MAX_AGE_SECONDS)] | None,
+        lambda field, value, _: None if value is None else check_stuck_after(value, field),
+    ),
     "weight": Rule(
         lambda _: Annotated[int, Meta(ge=-WEIGHT_LIMIT, le=WEIGHT_LIMIT)] | float,
         lambda field, value, _: 0 if value is None else check_weight(value, field),
     ),
     "seq": Rule(lambda _: Annotated[int, Meta(ge=0, le=WEIGHT_LIMIT)] | float, _check_seq),
     "status": Rule(lambda _: Status, _check_status),
+    "bool": Rule(lambda _: bool, _check_bool),
+    "tail": Rule(lambda _: object, lambda field, value, _: "" if value is None else check_tail(value, field)),
     "notify": Rule(lambda _: object, lambda field, value, _: () if value is None else check_notify(value, field)),
 }
 """The rules of writable fields, except ``meta`` and ``deadline``: see :func:`~.validation.parse_write`."""

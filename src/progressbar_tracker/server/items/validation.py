@@ -137,7 +137,8 @@ def is_valid(fields: Mapping[str, object]) -> bool:
     """Return whether fields that the fast reader has decoded are valid without the careful one.
 
     False for texts with newlines or control characters, although some are valid, and for fields that the careful
-    reader changes: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once.
+    reader changes: ``meta`` is merged, a ``deadline`` becomes a number, and ``notify`` names each channel once. The
+    length of a ``tail`` is limited in bytes.
     """
     for name, value in fields.items():
         # Half the cost of isinstance(), for every field of every write.
@@ -147,7 +148,7 @@ def is_valid(fields: Mapping[str, object]) -> bool:
                 return False
         elif kind is float and name in _CHECKED_FLOAT_FIELDS and (name != "value" or not _is_plain_fraction(value)):
             return False
-    return "meta" not in fields and "deadline" not in fields and "notify" not in fields
+    return "meta" not in fields and "deadline" not in fields and "notify" not in fields and "tail" not in fields
 
 
 def _is_valid_if_printable(fields: Mapping[str, object]) -> bool:
@@ -158,7 +159,7 @@ def _is_plain_fraction(value: object) -> bool:
     return isinstance(value, float) and (COMPLETION_TOLERANCE < value < 1 - 2 * COMPLETION_TOLERANCE or value == 1)
 
 
-PROGRESS_FIELDS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description"})
+PROGRESS_FIELDS: Final = frozenset({"op", "id", "run_id", "seq", "completed", "description", "age_seconds"})
 """The fields of a write that reports progress and nothing else."""
 
 

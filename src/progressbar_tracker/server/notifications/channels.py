@@ -22,7 +22,7 @@ from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._models import MAX_GROUP_LENGTH, MAX_NOTIFY_LENGTH, format_value, has_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from progressbar_tracker.server.models import Item
@@ -31,10 +31,10 @@ logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
 ChannelKind: TypeAlias = Literal["webhook", "apprise"]
 
-EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "late")
+EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "stuck", "late", "slower", "missed")
 """Events of an item, in addition to percentages."""
 
-DEFAULT_EVENTS: Final = frozenset({"succeeded", "failed", "stalled", "late"})
+DEFAULT_EVENTS: Final = frozenset({"succeeded", "failed", "stalled", "stuck", "late", "missed"})
 """Events of a channel without ``on``."""
 
 MAX_CHANNELS: Final = 100
@@ -44,7 +44,18 @@ MAX_FILE_BYTES: Final = 1 << 20
 
 _NAME_PATTERN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NOTIFY_LENGTH - 1}}}")
 _PERCENT_PATTERN: Final = re.compile(r"([1-9]\d?)%")
-_CHANNEL_FIELDS: Final = ("url", "url_file", "kind", "secret", "secret_file", "on", "groups", "all", "allow_private")
+_CHANNEL_FIELDS: Final = (
+    "url",
+    "url_file",
+    "kind",
+    "secret",
+    "secret_file",
+    "on",
+    "groups",
+    "all",
+    "allow_private",
+    "tail",
+)
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +69,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         groups: Groups whose items it subscribes to, even if they do not name the channel.
         all: It subscribes to all items.
         allow_private: A webhook may connect to this machine or to a private network.
+        tail: Messages contain the last lines of the output.
     """
 
     name: str
@@ -69,6 +81,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     groups: frozenset[str] = frozenset()
     all: bool = False
     allow_private: bool = False
+    tail: bool = False
 
     def __repr__(self) -> str:
         return f"Channel(name={self.name!r}, kind={self.kind!r}, place={self.destination!r})"
@@ -90,7 +103,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     def accepts(self, item: Item) -> bool:
         """Return whether it subscribes to an item."""
-        return self.all or self.name in item.notify or item.group in self.groups
+        return self.accepts_names(item.notify, item.group)
+
+    def accepts_names(self, names: Collection[str], group: str | None) -> bool:
+        """Return whether it subscribes to an item of a group that names some channels."""
+        return self.all or self.name in names or group in self.groups
 
 
 class Channels:
@@ -232,13 +249,12 @@ class _ChannelReader:
                 if field in table:
                     raise self._config_error(field, f"{field} is for webhooks only")
             if importlib.util.find_spec("apprise") is None:
-                raise self._config_error(
-                    "", "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'"
-                )
+                raise self._config_error("", "this kind needs the apprise package: pip install apprise")
         on, percents = self._read_events(table)
         return Channel(
             name=name, kind=kind, url=url, secret=key, on=on, percents=percents, groups=self._read_groups(table),
             all=self._read_flag(table, "all"), allow_private=self._read_flag(table, "allow_private"),
+            tail=self._read_flag(table, "tail"),
         )  # fmt: skip
 
     def _read_kind(self, table: Mapping[str, object], url: str) -> ChannelKind:

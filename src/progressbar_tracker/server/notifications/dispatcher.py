@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from progressbar_tracker.server.clock import ClockJumpDetector, get_monotonic
 from progressbar_tracker.server.logs import log_event
-from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, Notice
+from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, PUSH_CHANNEL_PREFIX, Notice
 from progressbar_tracker.server.mutations import MarkNotice, TrimNotices
 from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.threads import run_in_daemon_thread
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.stores.base import Store
 
     from .channels import Channel, Channels
+    from .web_push import WebPush
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher")
 
@@ -39,6 +40,8 @@ POLL_INTERVAL: Final = 1.0
 """Seconds between two reads of the outbox without a wake-up: other servers add messages, too."""
 
 BATCH_SIZE: Final = 50
+
+_system_random: Final = random.SystemRandom()
 
 MIN_BACKOFF_SECONDS: Final = 5.0
 MAX_BACKOFF_SECONDS: Final = MAX_RETRY_SECONDS
@@ -56,6 +59,9 @@ TRIM_INTERVAL: Final = 60.0
 
 CLOSE_GRACE_SECONDS: Final = 1.0
 """Seconds for in-flight messages when the server closes."""
+
+PUSH_LABEL: Final = "web push"
+"""Counts the messages to all push subscriptions; no channel has a space in its name."""
 
 SEND_TIMEOUT: Final = 30.0
 """Seconds for one message through Apprise."""
@@ -88,9 +94,11 @@ class OutboxDispatcher:
         uniform: Returns a random number between two bounds.
         webhooks: Sends webhooks.
         send_message: Sends any other message, or raises :class:`~.webhooks.DeliveryError`.
+        web_push: Returns the sender of messages to push subscriptions, given a sender of requests.
 
     Attributes:
         counts: Delivery counters by channel name.
+        waiting_count: Messages in the outbox that wait, counted once a minute; 0 unless this server is the leader.
     """
 
     def __init__(
@@ -101,11 +109,13 @@ class OutboxDispatcher:
         is_leader: Callable[[], bool],
         clock: Callable[[], float],
         public_url: str = "",
-        uniform: Callable[[float, float], float] = random.uniform,
+        uniform: Callable[[float, float], float] = _system_random.uniform,
         webhooks: Webhooks | None = None,
         send_message: Callable[[Channel, messages.Message], Awaitable[None]] | None = None,
+        web_push: Callable[[Webhooks], WebPush] | None = None,
     ) -> None:
         self.counts: dict[str, DeliveryCounts] = {}
+        self.waiting_count = 0
         self._store = store
         self._channels = channels
         self._is_leader = is_leader
@@ -116,6 +126,7 @@ class OutboxDispatcher:
         self._uniform = uniform
         self._webhooks = webhooks or Webhooks()
         self._send_message = send_message or send_with_apprise
+        self._web_push = None if web_push is None else web_push(self._webhooks)
         self._disabled: dict[str, Channel] = {}
         self._backoff_until: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -127,13 +138,16 @@ class OutboxDispatcher:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
-        self._closing = False
+        self._closing = self._is_started = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the thread if there are channels. Idempotent."""
+        """Start the thread if there are channels or push subscriptions. Idempotent."""
+        if self._is_started or not (self._channels.has_channels or self._has_subscriptions):
+            return
         with self._lock:
-            if self._thread is None and not self._closing and self._channels.has_channels:
+            if not self._closing and not self._is_started:
+                self._is_started = True
                 ready = threading.Event()
                 self._thread = threading.Thread(
                     target=self._run, args=(ready,), name="progressbar-dispatcher", daemon=True
@@ -153,6 +167,10 @@ class OutboxDispatcher:
         self.wake()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+    @property
+    def _has_subscriptions(self) -> bool:
+        return self._web_push is not None and len(self._web_push.subscriptions) > 0
 
     def is_disabled(self, name: str) -> bool:
         """Return whether the receiver unsubscribed. A changed entry enables the channel again."""
@@ -209,6 +227,7 @@ class OutboxDispatcher:
                     self._is_failing = False
                 else:
                     has_more = False
+                    self.waiting_count = 0
             except StoreError as error:
                 has_more = False
                 if not self._is_failing:
@@ -263,10 +282,10 @@ class OutboxDispatcher:
 
     async def _attempt(self, notice: Notice) -> bool:
         """Make one attempt; return whether the channel may send its next message now."""
-        name, counts = notice.channel, self.counts.setdefault(notice.channel, DeliveryCounts())
-        channel = self._channels.get(name)
-        if channel is None or self.is_disabled(name):
-            reason = "there is no such channel any more" if channel is None else "the channel wants no more (410)"
+        name = notice.channel
+        counts = self.counts.setdefault(PUSH_LABEL if _is_push(notice) else name, DeliveryCounts())
+        reason = self._find_refusal(notice)
+        if reason is not None:
             await self._give_up(notice, reason, counts)
             return True
         if name in self._failures and self._is_too_old(notice):
@@ -274,23 +293,46 @@ class OutboxDispatcher:
             await self._give_up(notice, "nothing for this channel could be delivered for a day", counts)
             return True
         try:
-            await self._send(channel, notice)
+            await self._send_notice(notice)
         except DeliveryError as error:
-            return await self._handle_failure(channel, notice, error, counts)
+            return await self._handle_failure(notice, error, counts)
         counts.delivered += 1
         self._failures.pop(name, None)
         log_event("message delivered", channel=name, event=notice.event, item=notice.item_id)
         await self._record_result(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
         return True
 
-    async def _handle_failure(
-        self, channel: Channel, notice: Notice, error: DeliveryError, counts: DeliveryCounts
-    ) -> bool:
-        name, now, attempts, failed_at = channel.name, self._clock(), notice.attempts + 1, self._monotonic()
+    def _find_refusal(self, notice: Notice) -> str | None:
+        """Return why a message is given up without an attempt, or ``None``."""
+        if _is_push(notice):
+            return "this server sends no web push" if self._web_push is None else self._web_push.find_refusal(notice)
+        if self._channels.get(notice.channel) is None:
+            return "there is no such channel any more"
+        return "the channel wants no more (410)" if self.is_disabled(notice.channel) else None
+
+    async def _send_notice(self, notice: Notice) -> None:
+        if _is_push(notice):
+            assert self._web_push is not None
+            await self._web_push.send(notice)
+            return
+        channel = self._channels.get(notice.channel)
+        if channel is None:
+            raise DeliveryError("there is no such channel any more")
+        await self._send(channel, notice)
+
+    async def _handle_failure(self, notice: Notice, error: DeliveryError, counts: DeliveryCounts) -> bool:
+        name, now, attempts, failed_at = notice.channel, self._clock(), notice.attempts + 1, self._monotonic()
         counts.failed += 1
+        channel = self._channels.get(name)
         if error.is_gone:
-            self._disabled[name] = channel
-            logger.warning("the channel %s is off until its entry changes or the server is started: %s", name, error)
+            if _is_push(notice):
+                assert self._web_push is not None
+                self._web_push.end(name)
+            elif channel is not None:
+                self._disabled[name] = channel
+                logger.warning(
+                    "the channel %s is off until its entry changes or the server is started: %s", name, error
+                )
             await self._give_up(notice, str(error), counts)
             return True
         if self._is_too_old(notice):
@@ -329,12 +371,21 @@ class OutboxDispatcher:
             del self._unrecorded[mark.notice_id]
 
     async def _send(self, channel: Channel, notice: Notice) -> None:
+        tail = self._read_tail(notice) if channel.tail else ""
         if channel.kind == "webhook":
             await self._webhooks.send(
-                channel, notice.notice_id, int(self._clock()), messages.render_webhook(notice, self._public_url)
+                channel, notice.notice_id, int(self._clock()), messages.render_webhook(notice, self._public_url, tail)
             )
         else:
-            await self._send_message(channel, messages.render_message(notice, self._public_url))
+            await self._send_message(channel, messages.render_message(notice, self._public_url, tail))
+
+    def _read_tail(self, notice: Notice) -> str:
+        """Return the last lines of the run's output. A message is more important than they are."""
+        try:
+            tail = self._store.read_tail(notice.item_id, notice.run_id)
+        except StoreError:
+            return ""
+        return "" if tail is None else tail.text
 
     def _trim(self, now: float) -> None:
         if self._monotonic() - self._trimmed_at < TRIM_INTERVAL:
@@ -342,10 +393,15 @@ class OutboxDispatcher:
         self._trimmed_at = self._monotonic()
         if self._jumps.is_settled(OUTBOX_RETENTION):
             self._store.enqueue([TrimNotices(now - OUTBOX_RETENTION, MAX_DONE_MESSAGES)])
-        full = sum(outcome.waiting for outcome in self._store.read_delivery_stats()) >= MAX_WAITING_NOTICES
+        self.waiting_count = sum(outcome.waiting for outcome in self._store.read_delivery_stats())
+        full = self.waiting_count >= MAX_WAITING_NOTICES
         if full and not self._is_full:
             logger.warning("the outbox is full: %d messages wait, and new events are dropped", MAX_WAITING_NOTICES)
         self._is_full = full
+
+
+def _is_push(notice: Notice) -> bool:
+    return notice.channel.startswith(PUSH_CHANNEL_PREFIX)
 
 
 async def send_with_apprise(channel: Channel, message: messages.Message) -> None:
@@ -370,7 +426,7 @@ def _call_apprise(channel: Channel, message: messages.Message) -> str | None:
     try:
         import apprise
     except ImportError:
-        return "this kind needs the apprise package: pip install 'progressbar-tracker[notify]'"
+        return "this kind needs the apprise package: pip install apprise"
     # A redirect could lead to any address. Apprise must neither add to the text nor interpret it.
     asset = apprise.AppriseAsset(
         app_id="progressbar-tracker", app_desc="Progress", secure_logging=True, http_redirects=False,

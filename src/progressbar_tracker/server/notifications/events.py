@@ -1,7 +1,7 @@
 """Derive events from items, and notices for channels from events. Pure: the clock is an argument.
 
 The id of a notice is a hash of channel, run and event, so two servers that see the same event create one notice. Ends
-and percentages are found when an item changes, and are written with the change. Stalled and late items change without a
+and percentages are found when an item changes, and are written with the change. The other conditions change without a
 write, so the leader polls for them. It reports a stalled item only after it has listened for the item's heartbeat
 timeout: runs cannot reach a server during its own outage.
 """
@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from progressbar_tracker._models import is_complete
-from progressbar_tracker.server.items.serializer import is_late, is_stalled, serialize_item
-from progressbar_tracker.server.models import Notice
+from progressbar_tracker.server.models import Notice, optional_rfc3339, rfc3339
 from progressbar_tracker.server.mutations import AddNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progressbar_tracker.server.models import Item
+    from progressbar_tracker.server.items.conditions import Condition, Conditions
+    from progressbar_tracker.server.items.serializer import ItemSerializer
+    from progressbar_tracker.server.models import Item, ScheduleRecord
 
     from .channels import Channels
 
+MISSED_EVENT: Final = "missed"
+"""The event of a schedule whose item has not started in time."""
+
 OVERDUE_NOTICE_MAX_AGE: Final = 6 * 86400.0
-"""Seconds after which a stalled or late event is no longer reported; less than the retention of the outbox."""
+"""Seconds after which a stalled, late or stuck event is no longer reported: fewer than the outbox keeps messages."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,23 +61,31 @@ def _has_reached(item: Item, percent: int) -> bool:
     return item.total > 0 and is_complete(item.completed * 100, item.total * percent)
 
 
-def find_overdue_events(item: Item, now: float, since: float) -> tuple[list[tuple[str, str]], float | None]:
+def find_overdue_events(
+    item: Item, now: float, since: float, conditions: Conditions
+) -> tuple[list[tuple[str, str]], float | None]:
     """Return time-based events, each with a deduplication key.
 
     Args:
         item: The item.
         now: The current instant.
         since: The instant since which this server listens.
+        conditions: Decides whether the item is stalled or late.
 
     Returns:
         The events, and the instant of the next check.
     """
     events, recheck_at = list[tuple[str, str]](), None
-    if is_late(item, now) and item.deadline_at is not None and now - item.deadline_at < OVERDUE_NOTICE_MAX_AGE:
+    if (
+        conditions.is_late(item, now)
+        and item.deadline_at is not None
+        and now - item.deadline_at < OVERDUE_NOTICE_MAX_AGE
+    ):
         events.append(("late", ""))
-    if is_stalled(item, now) and item.heartbeat_timeout is not None:
-        due_at = item.updated_at + item.heartbeat_timeout
-        certain_at = max(due_at, since + item.heartbeat_timeout)
+    limit = conditions.silence_limit(item)
+    if limit is not None and conditions.is_stalled(item, now):
+        due_at = item.updated_at + limit
+        certain_at = max(due_at, since + limit)
         if now < certain_at:
             recheck_at = certain_at
         elif now - due_at < OVERDUE_NOTICE_MAX_AGE:
@@ -81,11 +93,29 @@ def find_overdue_events(item: Item, now: float, since: float) -> tuple[list[tupl
     return events, recheck_at
 
 
-def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, str]], now: float) -> list[AddNotice]:
+def find_condition_event(
+    item: Item, condition: Condition, now: float, conditions: Conditions
+) -> tuple[str, str] | None:
+    """Return the event of an item that is stuck or slower, with its deduplication key; ``None`` if it is too old.
+
+    A stuck item has an event for each silence, and a slower one for each run.
+    """
+    if condition != "stuck":
+        return condition, ""
+    stuck_at = conditions.find_stuck_instant(item)
+    if stuck_at is None or now - stuck_at >= OVERDUE_NOTICE_MAX_AGE:
+        return None
+    return "stuck", f"{conditions.find_progress_instant(item):.3f}"
+
+
+def build_notices(
+    channels: Channels, serializer: ItemSerializer, item: Item, events: Iterable[tuple[str, str]], now: float
+) -> list[AddNotice]:
     """Return the outbox writes for the channels that subscribe to the events.
 
     Args:
         channels: All channels.
+        serializer: Serializes the item into the message.
         item: The item of the events.
         events: Events, each with a deduplication key within the run.
         now: The current instant.
@@ -99,7 +129,7 @@ def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, st
             continue
         for event, key in events:
             if event in channel.on or (event.endswith("%") and int(event[:-1]) in channel.percents):
-                body = body or _encode(serialize_item(item, now)).decode()
+                body = body or serializer.encode_item(item, now).decode()
                 notice_id = make_notice_id(channel.name, item.id, item.run_id, event, key)
                 notice = Notice(
                     notice_id=notice_id, channel=channel.name, item_id=item.id, run_id=item.run_id, event=event,
@@ -107,6 +137,47 @@ def build_notices(channels: Channels, item: Item, events: Iterable[tuple[str, st
                 )  # fmt: skip
                 writes.append(AddNotice(notice))
     return writes
+
+
+def build_missed_notices(
+    channels: Channels, schedule: ScheduleRecord, item: Item | None, expected_at: float, now: float
+) -> list[AddNotice]:
+    """Return the outbox writes for an expected start that was missed.
+
+    The id of a notice does not depend on the item, so a decision that is made twice has one message.
+
+    Args:
+        channels: All channels.
+        schedule: The schedule.
+        item: The item with the latest run, if it is still listed.
+        expected_at: The expected start.
+        now: The current instant.
+    """
+    names = {*schedule.notify, *(() if item is None else item.notify)}
+    group = schedule.group if item is None else item.group
+    body = _encode({
+        "id": schedule.id,
+        "title": "" if item is None else item.title,
+        "group": group,
+        "owner": schedule.owner,
+        "cron": schedule.cron,
+        "every": schedule.every,
+        "timezone": schedule.timezone,
+        "grace": schedule.grace,
+        "expected_at": rfc3339(expected_at),
+        "started_at": optional_rfc3339(schedule.started_at or None),
+    }).decode()  # fmt: skip
+    return [
+        AddNotice(
+            Notice(
+                notice_id=make_notice_id(channel.name, schedule.id, "", MISSED_EVENT, f"{expected_at:.0f}"),
+                channel=channel.name, item_id=schedule.id, run_id="", event=MISSED_EVENT, at=now, body=body,
+                next_at=now,
+            )
+        )
+        for channel in channels.all()
+        if MISSED_EVENT in channel.on and channel.accepts_names(names, group)
+    ]  # fmt: skip
 
 
 def make_notice_id(*parts: str) -> str:
@@ -119,9 +190,11 @@ class OverdueWatch:
 
     Args:
         now: The instant since which this server listens.
+        conditions: Decides whether items are stalled or late.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, conditions: Conditions) -> None:
+        self._conditions = conditions
         self._since = now
         self._recheck_at: dict[str, float] = {}
         self._was_leader = False
@@ -152,17 +225,20 @@ class OverdueWatch:
             self._was_leader = False
             self._recheck_at.clear()
             return []
+        conditions = self._conditions
         due_ids = {item_id for item_id, at in self._recheck_at.items() if at <= now}.union(overdue_ids)
         if not self._was_leader:
             self._was_leader = True
-            due_ids.update(item.id for item in all_items() if is_stalled(item, now) or is_late(item, now))
+            due_ids.update(
+                item.id for item in all_items() if conditions.is_stalled(item, now) or conditions.is_late(item, now)
+            )
         result = []
         for item_id in sorted(due_ids):
             self._recheck_at.pop(item_id, None)
             item = get(item_id)
             if item is None:
                 continue
-            events, recheck_at = find_overdue_events(item, now, self._since)
+            events, recheck_at = find_overdue_events(item, now, self._since, conditions)
             if recheck_at is not None:
                 self._recheck_at[item_id] = recheck_at
             if events:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from progressbar_tracker._models import floor_percent, is_indeterminate
+from progressbar_tracker._phrases import (
+    format_basis,
+    format_estimate,
+    format_estimated_total,
+    format_silence,
+    format_slowness,
+    format_stop,
+    get_start,
+    read_instant,
+)
 from progressbar_tracker._text import format_duration
-from progressbar_tracker.server.items.serializer import item_url
+from progressbar_tracker.server.items.serializer import item_url, run_url
 from progressbar_tracker.server.models import Notice, rfc3339
+
+from .events import MISSED_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_TEXT_LINES: Final = 10
+MAX_TEXT_LENGTH: Final = 1000
+"""The lines and characters of an output tail in a text."""
 
 TEST_EVENT: Final = "test"
 """Pseudo-event of a test message."""
@@ -25,11 +41,12 @@ class Message(NamedTuple):
     text: str
 
 
-def render_webhook(notice: Notice, public_url: str = "") -> bytes:
+def render_webhook(notice: Notice, public_url: str = "", tail: str = "") -> bytes:
     """Return the JSON body of a webhook: ``type``, ``timestamp``, and ``data`` with the item at that time.
 
-    A percentage has the type ``item.reached`` and a field ``percent``. ``url``, the page of the item, is present if the
-    public URL is known.
+    The data of a missed start is its schedule. A percentage has the type ``item.reached`` and a field ``percent``.
+    ``url``, the page of the run, is present if the public URL is known, and ``tail``, the last lines of the output, if
+    the channel gets them.
     """
     event = notice.event
     document: dict[str, object] = {"type": f"item.{event}", "timestamp": rfc3339(notice.at)}
@@ -39,31 +56,103 @@ def render_webhook(notice: Notice, public_url: str = "") -> bytes:
         document |= {"type": "item.reached", "percent": int(event[:-1])}
     if public_url:
         document["url"] = _page_url(notice, public_url)
+    if tail:
+        document["tail"] = tail
     return json.dumps(document | {"data": json.loads(notice.body)}, ensure_ascii=False).encode()
 
 
-def render_message(notice: Notice, public_url: str = "") -> Message:
-    """Return title and text, with a link to the item's page if the public URL is known."""
+def render_message(notice: Notice, public_url: str = "", tail: str = "") -> Message:
+    """Return title and text, with the end of the output and a link to the run's page if the public URL is known."""
     if notice.event == TEST_EVENT:
         return Message(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
     item: Mapping[str, object] = json.loads(notice.body)
+    if notice.event == MISSED_EVENT:
+        return _render_missed(notice, item, public_url)
     name = " ".join(str(item.get("title") or item["id"]).split())
+    estimate = format_estimate(item, notice.at)
     lines = [
-        str(item.get("error") or ""),
+        str(item.get("error") or format_stop(item)),
         str(item.get("description") or ""),
-        _progress_line(item),
+        _progress_line(item, notice.at),
+        ", ".join(filter(None, (estimate, format_basis(item) if estimate else ""))),
         _origin_line(item),
+        "\n".join(tail.split("\n")[-MAX_TEXT_LINES:])[-MAX_TEXT_LENGTH:],
         _page_url(notice, public_url),
     ]
-    return Message(
-        f"{name} {_EVENT_PHRASES.get(notice.event, f'is at {notice.event}')}", "\n".join(filter(None, lines))
+    return Message(f"{name} {_phrase_event(notice.event, item, notice.at)}", "\n".join(filter(None, lines)))
+
+
+def _render_missed(notice: Notice, schedule: Mapping[str, object], public_url: str) -> Message:
+    name = " ".join(str(schedule.get("title") or schedule["id"]).split())
+    every = schedule.get("every")
+    rule = (
+        f"cron {schedule['cron']}, {schedule['timezone']}"
+        if every is None
+        else f"every {format_duration(float(str(every)))}"
     )
+    started_at = schedule.get("started_at")
+    lines = [
+        f"expected at {schedule['expected_at']} ({rule})",
+        f"started last at {started_at}" if started_at else "",
+        str(schedule["id"]),
+        _page_url(notice, public_url),
+    ]
+    return Message(f"{name} has not started", "\n".join(filter(None, lines)))
+
+
+MAX_PUSH_BYTES: Final = 3993
+"""The most bytes of a push message: push services accept 4,096 bytes with the encryption."""
+
+MAX_PUSH_URL_LENGTH: Final = 1200
+"""The most characters of a URL with its run id; a longer one leaves it out. An item's URL has 2,406 at most."""
+
+
+def render_push(notice: Notice) -> bytes:
+    """Return the JSON body of a push message, for the service worker: title, text, and the page of the run.
+
+    ``tag`` is the same for all messages of an item, so that a later one replaces an earlier one.
+    """
+    message = render_message(notice)
+    url = run_url(notice.item_id, notice.run_id)
+    document = {
+        "id": notice.notice_id,
+        "event": notice.event,
+        "at": notice.at,
+        "tag": f"item-{hashlib.sha256(notice.item_id.encode()).hexdigest()[:16]}",
+        "url": url if len(url) <= MAX_PUSH_URL_LENGTH else item_url(notice.item_id),
+        "title": message.title[:250],
+        "text": "",
+    }
+    room = MAX_PUSH_BYTES - len(_encode_push(document))
+    # In JSON, a line break or a quotation mark takes two bytes.
+    text = message.text.encode()[: max(room, 0)].decode(errors="ignore")
+    while text and len(json.dumps(text, ensure_ascii=False).encode()) - 2 > room:
+        text = text[: len(text) * 9 // 10]
+    document["text"] = text
+    return _encode_push(document)
+
+
+def _encode_push(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _phrase_event(event: str, item: Mapping[str, object], at: float) -> str:
+    if event == "stuck":
+        silence = format_silence({**item, "stuck": True, "stalled": False}, at)
+        return f"has made {silence or 'no progress'}"
+    if event == "slower":
+        return f"is {format_slowness({**item, 'slower': True}, at) or 'slower than usual'}"
+    return _EVENT_PHRASES.get(event, f"is at {event}")
 
 
 def _page_url(notice: Notice, public_url: str) -> str:
     if not public_url:
         return ""
-    return f"{public_url}/" if notice.event == TEST_EVENT else f"{public_url}/{item_url(notice.item_id)}"
+    if notice.event == TEST_EVENT:
+        return f"{public_url}/"
+    if notice.event == MISSED_EVENT:
+        return f"{public_url}/schedules"
+    return f"{public_url}/{run_url(notice.item_id, notice.run_id)}"
 
 
 _EVENT_PHRASES: Final = {
@@ -72,7 +161,7 @@ _EVENT_PHRASES: Final = {
 }  # fmt: skip
 
 
-def _progress_line(item: Mapping[str, object]) -> str:
+def _progress_line(item: Mapping[str, object], at: float) -> str:
     value, completed, total, unit = item["value"], item.get("completed"), item.get("total"), item.get("unit") or ""
     assert isinstance(value, int | float)
     assert completed is None or isinstance(completed, int | float)
@@ -80,10 +169,13 @@ def _progress_line(item: Mapping[str, object]) -> str:
     parts = [] if is_indeterminate(completed, total, str(item.get("status"))) else [f"{floor_percent(value)} %"]
     if completed is not None:
         parts.append(f"{completed:,}{f' of {total:,}' if total is not None and total > 0 else ''} {unit}".rstrip())
-    started, ended = item.get("created_at"), item.get("ended_at") or item.get("updated_at")
-    if isinstance(started, str) and isinstance(ended, str):
-        seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
-        parts.append(f"after {format_duration(max(seconds, 0))}")
+    if item.get("status") == "running" and (estimated_total := format_estimated_total(item)):
+        parts.append(estimated_total)
+    started_at, ended_at = get_start(item), read_instant(item, "ended_at")
+    if ended_at is None:
+        ended_at = read_instant(item, "updated_at") if item.get("stalled") else at
+    if started_at is not None and ended_at is not None:
+        parts.append(f"after {format_duration(max(ended_at - started_at, 0.0))}")
     if item.get("late") and item.get("deadline"):
         parts.append(f"its deadline was {item['deadline']}")
     return ", ".join(parts)

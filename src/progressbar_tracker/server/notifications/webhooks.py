@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import hmac
 import socket
@@ -23,6 +24,7 @@ from progressbar_tracker.server.threads import run_in_daemon_thread
 from .addresses import AddressScope, classify_address
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Sequence
 
     from .channels import Channel
@@ -87,6 +89,12 @@ async def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
+@functools.cache
+def _get_ssl_context() -> ssl.SSLContext:
+    """Return the context of all requests: to read the certificates of the authorities takes 40 ms."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Webhooks:
     """Sends webhooks.
 
@@ -113,36 +121,72 @@ class Webhooks:
         Raises:
             DeliveryError: The message was refused, or its outcome is unknown.
         """
-        url = httpx.URL(channel.url)
-        host = url.raw_host.decode("ascii")
-        try:
-            async with asyncio.timeout(self._timeout):
-                status = await self._post(channel, url, host, sign_headers(notice_id, at, body, channel.secret), body)
-        except (TimeoutError, httpx.TimeoutException):
-            raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
-        except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise DeliveryError(f"{host}: {summarize_error(error)[:200]}") from None
+        headers = sign_headers(notice_id, at, body, channel.secret) | {"content-type": "application/json"}
+        status = await self.post(channel.url, headers, body, allow_private=channel.allow_private)
+        self._check_status(channel.url, status)
+
+    async def ping(self, channel: Channel) -> None:
+        """Request the URL of a channel by GET.
+
+        Raises:
+            DeliveryError: It did not answer with success.
+        """
+        status = await self._request("GET", channel.url, {}, b"", allow_private=channel.allow_private)
+        self._check_status(channel.url, status)
+
+    @staticmethod
+    def _check_status(address: str, status: int) -> None:
+        host = httpx.URL(address).raw_host.decode("ascii")
         if status == 410:
             raise DeliveryError(f"{host} wants no more (410)", is_gone=True)
         if not 200 <= status < 300:
             hint = ", and redirects are not followed" if 300 <= status < 400 else ""
             raise DeliveryError(f"{host} answered {status}{hint}")
 
-    async def _post(self, channel: Channel, url: httpx.URL, host: str, headers: dict[str, str], body: bytes) -> int:
+    async def post(self, address: str, headers: dict[str, str], body: bytes, *, allow_private: bool) -> int:
+        """Send one request, and return the status of the response.
+
+        Args:
+            address: The URL; a secret.
+            headers: The headers of the request, in lower case.
+            body: The body.
+            allow_private: Permit this machine and private networks.
+
+        Raises:
+            DeliveryError: The address is not permitted, or there is no response. The text has only the host.
+        """
+        return await self._request("POST", address, headers, body, allow_private=allow_private)
+
+    async def _request(
+        self, method: str, address: str, headers: dict[str, str], body: bytes, *, allow_private: bool
+    ) -> int:
+        url = httpx.URL(address)
+        host = url.raw_host.decode("ascii")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._exchange(method, url, host, headers, body, allow_private=allow_private)
+        except (TimeoutError, httpx.TimeoutException):
+            raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise DeliveryError(f"{host}: {summarize_error(error)[:200]}") from None
+
+    async def _exchange(
+        self, method: str, url: httpx.URL, host: str, headers: dict[str, str], body: bytes, *, allow_private: bool
+    ) -> int:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         port = url.port or (443 if url.scheme == "https" else 80)
         addresses = await self._resolve(host.strip("[]"), port)
         for address in addresses:
-            if not is_permitted(address, allow_private=channel.allow_private):
-                hint = "" if channel.allow_private else "; allow_private = true permits addresses of your own network"
+            if not is_permitted(address, allow_private=allow_private):
+                hint = "" if allow_private else "; allow_private = true permits addresses of your own network"
                 raise DeliveryError(f"{host} is {address}, which a webhook may not lead to{hint}")
-        headers |= {"host": url.netloc.decode("ascii"), "content-type": "application/json", "user-agent": USER_AGENT}
+        headers = headers | {"host": url.netloc.decode("ascii"), "user-agent": USER_AGENT}
         if url.userinfo:
             headers["authorization"] = "Basic " + base64.b64encode(unquote(url.userinfo.decode()).encode()).decode()
         # A client would log the URL, which may contain a secret. It would also reuse the connection for another name at
         # the same address, without checking that name's certificate.
-        transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
+        transport = self._transport or httpx.AsyncHTTPTransport(verify=_get_ssl_context(), trust_env=False, retries=0)
         try:
             candidates = addresses[:MAX_ADDRESSES_TRIED]
             for n, address in enumerate(candidates):
@@ -151,7 +195,7 @@ class Webhooks:
                 timeout = httpx.Timeout(step, connect=step / (2 * (len(candidates) - n)))
                 target = url.copy_with(host=address.partition("%")[0], port=port, userinfo=b"", fragment=None)
                 request = httpx.Request(
-                    "POST", target, headers=headers, content=body,
+                    method, target, headers=headers, content=body,
                     extensions={"sni_hostname": host, "timeout": timeout.as_dict()},
                 )  # fmt: skip
                 try:

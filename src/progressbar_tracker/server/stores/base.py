@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 import msgspec
+
+from progressbar_tracker.server.items.former_runs import MAX_FORMER_RUNS
+from progressbar_tracker.server.models import ScheduleMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from progressbar_tracker.server.counters import CommitStats
+    from progressbar_tracker.server.items.curves import Curve, StoredCurve
+    from progressbar_tracker.server.items.former_runs import FormerRunRow
     from progressbar_tracker.server.models import (
         DeliveryStats,
         EndedRun,
@@ -19,10 +24,15 @@ if TYPE_CHECKING:
         Item,
         KeyRecord,
         Notice,
+        PingTokenRecord,
+        PushSubscription,
+        RunRow,
         Sample,
         SampledRun,
+        ScheduleRecord,
         SessionRecord,
         ShareRecord,
+        StoredTail,
     )
     from progressbar_tracker.server.mutations import Write
     from progressbar_tracker.server.pools import Cancellation
@@ -55,7 +65,12 @@ class OutdatedError(StoreError):
 
 
 class StoredState(msgspec.Struct, frozen=True):
-    """The state that a server keeps in memory, of one instant."""
+    """The state that a server keeps in memory, of one instant.
+
+    Attributes:
+        curves: The curves of the running items.
+        vapid_key: The private key that signs Web Push messages, once there is one.
+    """
 
     items: list[Item]
     keys: list[KeyRecord]
@@ -63,6 +78,12 @@ class StoredState(msgspec.Struct, frozen=True):
     sessions: list[SessionRecord]
     sampled_runs: list[SampledRun]
     shares: list[ShareRecord]
+    curves: list[StoredCurve] = []
+    schedules: list[ScheduleRecord] = []
+    schedule_mark: ScheduleMark = ScheduleMark()
+    subscriptions: list[PushSubscription] = []
+    vapid_key: str | None = None
+    ping_tokens: list[PingTokenRecord] = []
 
 
 class ItemRow(msgspec.Struct, frozen=True):
@@ -73,12 +94,18 @@ class ItemRow(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """Keys, sessions and shares, of one instant."""
+    """Keys, sessions, shares, push subscriptions and ping tokens, of one instant.
+
+    ``vapid_key`` is as in :class:`StoredState`.
+    """
 
     rev: int
     keys: list[KeyRecord]
     sessions: list[SessionRecord]
     shares: list[ShareRecord]
+    subscriptions: list[PushSubscription] = []
+    vapid_key: str | None = None
+    ping_tokens: list[PingTokenRecord] = []
 
 
 class ChangeBatch(msgspec.Struct, frozen=True):
@@ -87,10 +114,16 @@ class ChangeBatch(msgspec.Struct, frozen=True):
     Attributes:
         rows: Changed items, by id.
         ended_runs: Runs that moved to the history.
-        rev: This batch completes all changes up to this revision; ``None`` if more follow.
+        rev: This batch completes all changes up to this revision, and has none of a later one. ``None`` if it is out of
+            order or has no items.
         credentials: All credentials, if any has changed.
         full: ``rows`` holds all items of the database.
+        epoch: The database has lost its latest changes, in a failover or by a restore: the epoch of its revisions from
+            now on. ``full`` and ``credentials`` are set, too.
         sampled_runs: Sample counts of running runs, for a server that becomes the leader.
+        curves: The curves of running runs, for that server.
+        schedules: Changed schedules, or all of them if ``all_schedules`` is set.
+        schedule_mark: The progress of the monitor of schedules, for a server that becomes the leader.
         out_of_order: The rows may be newer than those of the next batch.
     """
 
@@ -99,7 +132,12 @@ class ChangeBatch(msgspec.Struct, frozen=True):
     rev: int | None = None
     credentials: Credentials | None = None
     full: bool = False
+    epoch: str | None = None
     sampled_runs: Sequence[SampledRun] | None = None
+    curves: Sequence[StoredCurve] | None = None
+    schedules: Sequence[ScheduleRecord] = ()
+    all_schedules: bool = False
+    schedule_mark: ScheduleMark | None = None
     out_of_order: bool = False
 
 
@@ -110,6 +148,43 @@ class HistoryRow(msgspec.Struct, frozen=True):
     item: Item
     status: EndStatus
     ended_at: float
+
+
+class HistoryFilter(NamedTuple):
+    """The criteria of a search of the history; ``None`` matches all runs.
+
+    Attributes:
+        text: A part of the id or the title, regardless of case.
+        parent: The id of the enclosing item.
+        inner: Whether to include runs with a parent that have not failed.
+        since: Only runs that ended at this instant or later.
+        until: Only runs that started at this instant or earlier.
+    """
+
+    group: str | None = None
+    status: EndStatus | None = None
+    id: str | None = None
+    text: str | None = None
+    run_id: str | None = None
+    parent: str | None = None
+    inner: bool = True
+    since: float | None = None
+    until: float | None = None
+
+
+ALL_RUNS: Final = HistoryFilter()
+
+
+class Timeline(NamedTuple):
+    """The runs of an interval.
+
+    Attributes:
+        runs: The runs, latest end first.
+        omitted: The number of further runs, which ended earlier.
+    """
+
+    runs: list[RunRow]
+    omitted: int
 
 
 class WriteQueue(Protocol):
@@ -190,11 +265,8 @@ class Store(WriteQueue, Protocol):
 
     def read_history(
         self,
+        criteria: HistoryFilter = ALL_RUNS,
         *,
-        group: str | None = None,
-        status: EndStatus | None = None,
-        item_id: str | None = None,
-        text: str | None = None,
         after: int | None = None,
         limit: int = 100,
         cancellation: Cancellation | None = None,
@@ -202,17 +274,75 @@ class Store(WriteQueue, Protocol):
         """Return runs that left the board, newest first. May block: use a thread.
 
         Args:
-            group: Only runs of this group.
-            status: Only runs with this end.
-            item_id: Only runs of this item.
-            text: Only runs whose id or title contains this text, regardless of case.
+            criteria: The filter.
             after: Start after this row.
             limit: Maximum number of rows.
             cancellation: Interrupts the query, which then fails with :class:`StoreError`.
         """
 
+    def read_timeline(
+        self,
+        since: float,
+        until: float,
+        *,
+        group: str | None = None,
+        limit: int,
+        cancellation: Cancellation | None = None,
+    ) -> Timeline:
+        """Return the runs of the history that overlap an interval, without inner ones that have not failed.
+
+        May block: use a thread.
+
+        Args:
+            since: The start of the interval.
+            until: The end of the interval, included.
+            group: Only runs of this group.
+            limit: Maximum number of runs.
+            cancellation: See :meth:`read_history`.
+        """
+
+    def read_recent_runs(
+        self, ids: Collection[str], *, limit: int, cancellation: Cancellation | None = None
+    ) -> dict[str, list[RunRow]]:
+        """Return the newest runs of many ids, newest first; ids without a run are absent. May block: use a thread.
+
+        Args:
+            ids: The ids.
+            limit: Maximum number of runs of each.
+            cancellation: See :meth:`read_history`.
+        """
+
     def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first. May block: use a thread."""
+
+    def read_former_runs(
+        self,
+        keys: Collection[str],
+        *,
+        by: Literal["id", "pattern"],
+        limit: int = MAX_FORMER_RUNS,
+        cancellation: Cancellation | None = None,
+    ) -> dict[str, list[FormerRunRow]]:
+        """Return the successful runs of many ids or patterns, newest first. May block: use a thread.
+
+        Args:
+            keys: The ids or the patterns.
+            by: The kind of ``keys``. A run has a pattern if it differs from the id; see
+                :func:`~.items.patterns.find_pattern`. Runs of earlier versions have none.
+            limit: Maximum number of runs of each.
+            cancellation: See :meth:`read_history`.
+
+        Returns:
+            The runs of each key that has any.
+        """
+
+    def read_curves(
+        self, runs: Collection[tuple[str, str]], *, cancellation: Cancellation | None = None
+    ) -> dict[tuple[str, str], Curve]:
+        """Return the stored curves of runs, by id and run id. May block: use a thread."""
+
+    def read_tail(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> StoredTail | None:
+        """Return the output tail of a run, or ``None``. May block: use a thread."""
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are due, longest due first. May block: use a thread.
@@ -234,12 +364,16 @@ class SharedStore(Store, Protocol):
     """A store to which other servers write, too.
 
     Attributes:
-        epoch: A unique id of this database, which identifies its sequence of revisions.
+        epoch: A unique id of this database and its timeline, which identifies the sequence of the loaded revision.
         rev: The revision of the loaded state.
     """
 
     epoch: str
     rev: int
+
+    @property
+    def timeline(self) -> int:
+        """The timeline of the database, which grows with each failover; 0 if it is not known."""
 
     @property
     def is_leader(self) -> bool:
@@ -267,6 +401,9 @@ class SharedStore(Store, Protocol):
 
     def read_credentials(self) -> Credentials:
         """Return the stored credentials. May block: use a thread."""
+
+    def read_schedules(self, ids: Iterable[str]) -> list[ScheduleRecord]:
+        """Return the stored schedules of some ids. May block: use a thread."""
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
         """Return which changes of this server are not yet in the row of an item at a revision.

@@ -62,32 +62,33 @@ def _check_postgres(url: str) -> str:
     require_postgres_driver()
     import psycopg
 
-    from .postgres import schema
+    from .postgres.database import Database
+    from .postgres.schema import LEADER_LOCK_ID, MIGRATIONS
 
     try:
-        with schema.connect(url) as connection:
+        database = Database(url)
+        with database.connect() as connection:
+            database.check_pooling(connection)
+            pooler = ", through a connection pooler in session mode" if connection.is_pooled else ""
             (table,) = connection.execute("SELECT to_regclass('progressbar_tracker.schema')::text").fetchone() or (
                 None,
             )
             if table is None:
                 return f"{strip_password(url)} is empty: the first server makes its tables"
             (version,) = connection.execute("SELECT version FROM schema").fetchone() or (0,)
-            if version > len(schema.MIGRATIONS):
+            if version > len(MIGRATIONS):
                 raise ConfigError(f"{strip_password(url)} was written by a newer version of progressbar-tracker")
-            (standby,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
-            if standby:
-                raise ConfigError(f"{strip_password(url)} is a standby that takes no writes: name the primary")
             counts = connection.execute(
                 "SELECT (SELECT count(*) FROM items WHERE state IS NOT NULL), (SELECT count(*) FROM history), "
                 "(SELECT count(*) FROM credentials WHERE kind = 'key'), "
                 "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted)",
-                [schema.LEADER_LOCK_ID],
+                [LEADER_LOCK_ID],
             ).fetchone() or (0, 0, 0, 0)
     except psycopg.Error as error:
         raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
     items, runs, keys, leaders = counts
     servers = "a server runs on it" if leaders else "no server runs on it"
-    return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {servers}"
+    return f"{strip_password(url)} takes writes, {_format_counts(items, runs, keys)}; {servers}{pooler}"
 
 
 def _format_counts(items: int, runs: int, keys: int) -> str:

@@ -22,9 +22,13 @@ from progressbar_tracker.server.mutations import (
     AddNotice,
     AddSample,
     DropItem,
+    MarkSchedules,
+    SaveCurve,
     SaveItem,
+    SaveTail,
     ThinSamples,
     TouchKey,
+    TouchSchedule,
     TouchSession,
     TrimHistory,
     TrimNotices,
@@ -269,14 +273,18 @@ def get_queue_key(write: Write) -> object:
     match write:
         case AddSample(id=item_id) | ThinSamples(id=item_id):
             return type(write), item_id
+        case SaveCurve(id=item_id, run_id=run_id) | SaveTail(id=item_id, run_id=run_id):
+            return type(write), item_id, run_id
         case TouchKey(key_id=credential_id) | TouchSession(hash=credential_id):
             return type(write), credential_id
         case TrimHistory(status=status, max_runs=max_runs):
             return TrimHistory, status, max_runs
         case AddNotice(notice):
             return AddNotice, notice.notice_id
-        case TrimNotices():
-            return TrimNotices
+        case TouchSchedule(id=schedule_id):
+            return TouchSchedule, schedule_id
+        case TrimNotices() | MarkSchedules():
+            return type(write)
     return get_item_id(write) or object()
 
 

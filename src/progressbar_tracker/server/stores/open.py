@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,14 @@ from progressbar_tracker._errors import ConfigError
 from .sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .base import Store
 
 
-def open_store(database: Path | str, *, now: Callable[[], float] = time.time) -> Store:
+def open_store(database: Path | str) -> Store:
     """Return the store of a file or of a URL.
 
     Args:
         database: A file, or a ``postgresql://`` URL.
-        now: Seconds since the epoch.
 
     Raises:
         ConfigError: The database cannot be used, in one sentence.
@@ -31,7 +27,7 @@ def open_store(database: Path | str, *, now: Callable[[], float] = time.time) ->
     require_postgres_driver()
     from .postgres import PostgresStore
 
-    return PostgresStore(database, now=now)
+    return PostgresStore(database)
 
 
 def require_postgres_driver() -> None:
@@ -44,6 +40,4 @@ def require_postgres_driver() -> None:
         import psycopg  # noqa: F401
         import psycopg_pool  # noqa: F401
     except ImportError as error:
-        raise ConfigError(
-            "a PostgreSQL database needs its driver: pip install 'progressbar-tracker[postgres]'"
-        ) from error
+        raise ConfigError("a PostgreSQL database needs its driver: pip install 'psycopg[binary,pool]'") from error

@@ -9,13 +9,20 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import zlib
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
+from msgspec.structs import replace
 
+from progressbar_tracker._estimate import start_progress
+from progressbar_tracker._models import MAX_TAIL_BYTES
+from progressbar_tracker.server.items.curves import StoredCurve, decode_curve
+from progressbar_tracker.server.items.former_runs import FormerRunRow
+from progressbar_tracker.server.items.patterns import find_pattern
 from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
@@ -23,16 +30,24 @@ from progressbar_tracker.server.models import (
     Item,
     KeyRecord,
     Notice,
+    PingTokenRecord,
+    RunRow,
     Sample,
     SampledRun,
+    ScheduleMark,
+    ScheduleRecord,
     SessionRecord,
     ShareRecord,
+    StoredTail,
+    extract_error_line,
 )
 
 from .base import HistoryRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from progressbar_tracker.server.items.curves import Curve
 
 T = TypeVar("T")
 
@@ -54,7 +69,7 @@ _encode = msgspec.json.Encoder().encode
 _END_STATUSES: Final = frozenset(get_args(EndStatus))
 _TABLE_NAMES: Final[dict[type, str]] = {
     KeyRecord: "keys", SessionRecord: "sessions", ShareRecord: "shares", Sample: "samples", SampledRun: "samples",
-    Notice: "outbox", DeliveryStats: "outbox",
+    Notice: "outbox", DeliveryStats: "outbox", PingTokenRecord: "ping_tokens",
 }  # fmt: skip
 
 
@@ -97,13 +112,22 @@ def parse_item(state: str | bytes, item_id: str | None = None) -> Item:
         ValueError: The item is invalid. All errors that :func:`parse_rows` handles may be raised.
     """
     item = _decode_item(state)
-    for instant in (item.created_at, item.updated_at, item.rate_at):
+    if not item.started_at:  # a row of an earlier version
+        position = item.value if item.completed is None else item.completed
+        item = replace(
+            item, started_at=item.created_at, progressed_at=item.updated_at,
+            progress=start_progress(position, item.updated_at),
+        )  # fmt: skip
+    progress = item.progress
+    for instant in (item.created_at, item.updated_at, item.started_at, item.progressed_at, progress.at,
+                    progress.idle_since):  # fmt: skip
         _check_instant(instant)
-    for optional in (item.ended_at, item.deadline_at):
+    stop_requested_at = None if item.stop_request is None else item.stop_request.at
+    for optional in (item.ended_at, item.deadline_at, stop_requested_at):
         if optional is not None:
             _check_instant(optional)
-    for number in (item.completed, item.total, item.own, item.smoothed_rate, item.rate_position, item.rate_seconds,
-                   item.ttl, item.heartbeat_timeout):  # fmt: skip
+    stuck_after = None if item.stuck_after is msgspec.UNSET else item.stuck_after
+    for number in (item.completed, item.total, item.own, item.ttl, item.heartbeat_timeout, stuck_after, *progress):
         if number is not None and not -MAX_NUMBER < number < MAX_NUMBER:
             raise ValueError("a number is out of range")
     for part in item.parts.values():
@@ -126,6 +150,46 @@ def parse_history_row(n: int, status: str, ended_at: float, state: str) -> Histo
     return HistoryRow(n, parse_item(state), status, ended_at)  # type: ignore[arg-type]
 
 
+def build_run_columns(run: EndedRun) -> tuple[object, ...]:
+    """Return the values of :data:`RUN_COLUMNS` for a new run."""
+    item = run.item
+    parent = item.parent or None
+    return (
+        item.id, item.run_id, parent, item.group, run.status, int(parent is not None and run.status != "failed"),
+        item.started_at or item.created_at, run.ended_at, item.title, extract_error_line(item.error),
+    )  # fmt: skip
+
+
+RUN_COLUMNS: Final = 'id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error'
+"""The columns of the table of runs, beside its number."""
+
+RUN_ROW_COLUMNS: Final = 'r.n, r.id, r.run_id, r."group", r.status, r.started_at, r.ended_at, r.title, r.error'
+"""The columns of a :class:`~.models.RunRow`."""
+
+
+def parse_run_rows(rows: Iterable[Sequence[object]]) -> list[RunRow]:
+    """Return the readable runs of rows with :data:`RUN_ROW_COLUMNS`."""
+    return parse_rows("runs", rows, _parse_run_row)
+
+
+def group_run_rows(rows: Iterable[Sequence[object]]) -> dict[str, list[RunRow]]:
+    """Return the readable runs of each id, in the order of the rows."""
+    runs = dict[str, list[RunRow]]()
+    for run in parse_run_rows(rows):
+        runs.setdefault(run.id, []).append(run)
+    return runs
+
+
+def _parse_run_row(*columns: Any) -> RunRow:
+    row = RunRow(*columns)
+    _check_end(row.status, row.ended_at)
+    _check_instant(row.started_at)
+    for text in (row.id, row.run_id, row.group or "", row.title, row.error or ""):
+        if not text.isascii():
+            text.encode()  # raises for text that is not UTF-8
+    return row
+
+
 def convert_record(type: type[T], fields: object) -> T:
     """Return a validated record of its fields; raises like :func:`parse_item`."""
     record = msgspec.convert(fields, type, strict=False)
@@ -142,6 +206,24 @@ def convert_record(type: type[T], fields: object) -> T:
 def parse_record(type: type[T], state: str) -> T:
     """Return a validated record of its JSON; raises like :func:`parse_item`."""
     return convert_record(type, msgspec.json.decode(state))
+
+
+def parse_schedules(rows: Iterable[Sequence[object]]) -> list[ScheduleRecord]:
+    """Return the readable schedules of rows with an id, a state, and the instants of the latest starts."""
+
+    def parse(_: str, state: str, started_at: float, missed_at: float) -> ScheduleRecord:
+        _check_instant(started_at)
+        _check_instant(missed_at)
+        fields = msgspec.json.decode(state, type=dict[str, object])
+        return convert_record(ScheduleRecord, fields | {"started_at": started_at, "missed_at": missed_at})
+
+    return parse_rows("schedules", rows, parse)
+
+
+def parse_mark(rows: Iterable[Sequence[object]]) -> ScheduleMark:
+    """Return the mark of a row with an id and a state; an empty one if there is none, or an unreadable one."""
+    marks = parse_rows("schedule_monitor", rows, lambda _, state: parse_record(ScheduleMark, state))
+    return marks[0] if marks else ScheduleMark()
 
 
 def parse_rows(table: str, rows: Iterable[Sequence[object]], parse: Callable[..., T]) -> list[T]:
@@ -181,6 +263,61 @@ def read_history_page(
             break
         after = rows[-1][0]
     return page
+
+
+def find_run_pattern(item_id: str) -> str | None:
+    """Return the pattern of an id for the history; ``None`` if it is the id itself, which has an index already."""
+    pattern = find_pattern(item_id)
+    return None if pattern == item_id else pattern
+
+
+def encode_tail(text: str) -> bytes:
+    """Return the stored form of an output tail."""
+    return zlib.compress(text.encode(), 1)
+
+
+def parse_tail(row: Sequence[object] | None) -> StoredTail | None:
+    """Return the tail of a row with an id, an instant and the stored form; ``None`` if it is missing or unreadable."""
+    found = [] if row is None else parse_rows("tails", [row], _parse_tail)
+    return found[0] if found else None
+
+
+def _parse_tail(_: str, at: object, data: object) -> StoredTail:
+    if not isinstance(at, float) or not isinstance(data, bytes) or not 0 <= at < MAX_INSTANT:
+        raise TypeError("a tail has an instant and bytes")
+    try:
+        text = zlib.decompressobj().decompress(data, MAX_TAIL_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    return StoredTail(at, text.decode("utf-8", "replace"))
+
+
+def parse_curves(rows: Iterable[Sequence[object]]) -> list[StoredCurve]:
+    """Return the readable curves of rows with an id, a run id and a curve."""
+    return parse_rows("curves", rows, _parse_curve)
+
+
+def parse_former_runs(rows: Iterable[Sequence[Any]]) -> dict[str, list[HistoryRow]]:
+    """Return the runs of each key, newest first, of rows with the fields of the history and the key."""
+    runs = dict[str, list[HistoryRow]]()
+    for *row, key in rows:
+        for run in parse_rows("history", (row,), parse_history_row):
+            runs.setdefault(key, []).append(run)
+    return runs
+
+
+def attach_curves(
+    runs: Mapping[str, Iterable[HistoryRow]], curves: Mapping[tuple[str, str], Curve]
+) -> dict[str, list[FormerRunRow]]:
+    """Return runs with their curves."""
+    return {
+        key: [FormerRunRow(row.item, row.ended_at, curves.get((row.item.id, row.item.run_id))) for row in rows]
+        for key, rows in runs.items()
+    }
+
+
+def _parse_curve(item_id: str, run_id: str, data: bytes) -> StoredCurve:
+    return StoredCurve(item_id, run_id, decode_curve(data))
 
 
 def combine_filters(*filters: tuple[str, object]) -> tuple[str, list[object]]:

@@ -1,61 +1,82 @@
 // Shared by the administrator's pages: API requests, the confirmation dialog, copy buttons.
 
-/** Sends a request and returns the JSON of the response; throws an Error with the problem's detail. */
+import { copyText } from "./clipboard.js";
+import { requireElement } from "./dom.js";
+
+/**
+ * Sends a request and returns the JSON of the response.
+ *
+ * @param {string} method
+ * @param {string} path relative to the dashboard's root
+ * @param {object} [body] sent as JSON
+ * @returns {Promise<any>}
+ * @throws {Error} with the problem's detail, for the reader
+ */
 export async function request(method, path, body) {
-  const init = { method, headers: {}, signal: AbortSignal.timeout(15000) };
-  if (body !== undefined) {
-    init.body = JSON.stringify(body);
-    init.headers["Content-Type"] = "application/json";
-  }
-  const response = await fetch(path, init);
+  const content = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const response = await fetch(path, { method, signal: AbortSignal.timeout(15000), ...content });
   if (response.status === 401) location.reload(); // the session has ended; the server redirects to the sign-in page
   const result = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(result.detail ?? `The server answered ${response.status}.`);
   return result;
 }
 
+/** @param {unknown} error */
 export function showError(error) {
-  const banner = document.getElementById("problem");
-  const isUnreachable = error instanceof TypeError || error.name === "TimeoutError";
-  banner.textContent = isUnreachable ? "The server cannot be reached. Nothing is known to have changed." : error.message;
+  const banner = requireElement("problem");
+  const isUnreachable = error instanceof TypeError || (error instanceof DOMException && error.name === "TimeoutError");
+  const text = error instanceof Error ? error.message : String(error);
+  banner.textContent = isUnreachable ? "The server cannot be reached. Nothing is known to have changed." : text;
   banner.hidden = false;
   banner.scrollIntoView({ block: "nearest" });
 }
 
-/** Resolves to whether the reader confirmed. */
+/**
+ * Asks the reader; resolves to whether the reader confirmed.
+ *
+ * @param {string} question
+ * @param {string} consequence
+ * @param {string} yes the label of the button that confirms
+ * @returns {Promise<boolean>}
+ */
 export function confirm(question, consequence, yes) {
-  const dialog = document.getElementById("confirm");
-  document.getElementById("problem").hidden = true;
-  document.getElementById("confirm-question").textContent = question;
-  document.getElementById("confirm-consequence").textContent = consequence;
-  document.getElementById("confirm-yes").textContent = yes;
+  const dialog = /** @type {HTMLDialogElement} */ (requireElement("confirm"));
+  requireElement("problem").hidden = true;
+  requireElement("confirm-question").textContent = question;
+  requireElement("confirm-consequence").textContent = consequence;
+  requireElement("confirm-yes").textContent = yes;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
-/** Makes each button with data-copy copy the element of that id. */
+/**
+ * Makes each button with data-copy copy the element of that id.
+ *
+ * @param {ParentNode} root
+ */
 export function enableCopyButtons(root) {
-  for (const button of root.querySelectorAll("[data-copy]")) {
+  for (const button of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-copy]"))) {
     button.addEventListener("click", async () => {
-      const source = document.getElementById(button.dataset.copy);
-      const status = button.parentElement.querySelector(".copied");
-      status.textContent = (await copyText(source)) ? "Copied." : "It is selected: press Ctrl+C.";
+      const source = requireElement(button.dataset.copy ?? "");
+      const status = button.parentElement?.querySelector(".copied");
+      const isCopied = await copySource(source);
+      if (status) status.textContent = isCopied ? "Copied." : "It is selected: press Ctrl+C.";
     });
   }
 }
 
-/** Copies the text of an input or element; returns false if it is only selected. */
-export async function copyText(source) {
-  try {
-    // Available over HTTPS and from this machine only.
-    await navigator.clipboard.writeText(source.value ?? source.textContent);
-    return true;
-  } catch {
-    if (source.select) {
-      source.focus();
-      source.select();
-    } else getSelection().selectAllChildren(source);
-    return document.execCommand("copy");
-  }
+/**
+ * Copies the text of a field or another element; selects it if the browser refuses.
+ *
+ * @param {HTMLElement} source
+ */
+export async function copySource(source) {
+  const isField = source instanceof HTMLInputElement || source instanceof HTMLTextAreaElement;
+  if (await copyText(isField ? source.value : (source.textContent ?? ""))) return true;
+  if (isField) {
+    source.focus();
+    source.select();
+  } else getSelection()?.selectAllChildren(source);
+  return false;
 }

@@ -1,17 +1,19 @@
 // Sends a test message to a channel through the API, and shows the result beside the button.
 
 import { request, showError } from "./api.js";
+import { requireElement } from "./dom.js";
 
-document.addEventListener("click", async ({ target }) => {
-  const button = target.closest("button[data-action=test]");
-  const row = button?.closest("[data-id]");
-  if (!row) return;
-  const status = row.querySelector("[role=status]");
-  document.getElementById("problem").hidden = true;
+/**
+ * @param {HTMLButtonElement} button
+ * @param {string} channelId
+ * @param {Element} status
+ */
+async function testChannel(button, channelId, status) {
+  requireElement("problem").hidden = true;
   button.disabled = true;
   status.textContent = "Sending…";
   try {
-    const { delivered, detail } = await request("POST", `api/v1/channels/${encodeURIComponent(row.dataset.id)}/test`);
+    const { delivered, detail } = await request("POST", `api/v1/channels/${encodeURIComponent(channelId)}/test`);
     status.textContent = delivered ? "Delivered." : `Not delivered: ${detail}`;
   } catch (error) {
     status.textContent = "";
@@ -19,4 +21,12 @@ document.addEventListener("click", async ({ target }) => {
   } finally {
     button.disabled = false;
   }
+}
+
+document.addEventListener("click", ({ target }) => {
+  const button = target instanceof Element ? target.closest("button[data-action=test]") : null;
+  const row = button?.closest("[data-id]");
+  const status = row?.querySelector("[role=status]");
+  if (!(button instanceof HTMLButtonElement) || !(row instanceof HTMLElement) || !status) return;
+  void testChannel(button, row.dataset.id ?? "", status);
 });

@@ -1,12 +1,21 @@
 // Creates, rotates and revokes keys and shares, and signs browsers out, through the API. A secret leaves the page when the reader has saved it.
 
 import { confirm, enableCopyButtons, request, showError } from "./api.js";
+import { requireElement } from "./dom.js";
 
-const keyForm = document.getElementById("key-form");
-const shareForm = document.getElementById("share-form");
+/** @typedef {{ name: string, type: string, key: string }} NewKey */
+
+const keyForm = /** @type {HTMLFormElement} */ (requireElement("key-form"));
+const shareForm = /** @type {HTMLFormElement} */ (requireElement("share-form"));
 // The URL that this browser uses: behind a proxy, the server's own may differ.
 const baseUrl = new URL("./", location.href).href.replace(/\/$/, "");
 
+/** @param {string} id */
+function requireField(id) {
+  return /** @type {HTMLInputElement} */ (requireElement(id));
+}
+
+/** @param {NewKey} key */
 function usageSnippet({ type, key }) {
   if (type === "read") return `curl -H "X-API-KEY: ${key}" ${baseUrl}/api/v1/items`;
   if (type === "admin") return `export PROGRESSBAR_URL=${baseUrl} PROGRESSBAR_API_KEY=${key}\nprogressbar-tracker keys list --url ${baseUrl}`;
@@ -20,18 +29,20 @@ function usageSnippet({ type, key }) {
   ].join("\n");
 }
 
+/** @param {NewKey} key */
 function showSecret(key) {
-  document.getElementById("new-key-name").textContent = `The key of ${key.name}`;
-  document.getElementById("secret").value = key.key;
-  document.getElementById("snippet").textContent = usageSnippet(key);
-  document.getElementById("new-key").hidden = false;
+  requireElement("new-key-name").textContent = `The key of ${key.name}`;
+  requireField("secret").value = key.key;
+  requireElement("snippet").textContent = usageSnippet(key);
+  requireElement("new-key").hidden = false;
   keyForm.hidden = true;
-  document.getElementById("new-key-name").focus();
+  requireElement("new-key-name").focus();
 }
 
 keyForm.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { name, type, group, days } = Object.fromEntries(new FormData(keyForm));
+  const { name, type, group, days } = readForm(keyForm);
+  /** @type {Record<string, string>} */
   const body = { name: name.trim(), type };
   if (group.trim() !== "") body.group = group.trim();
   if (days !== "") body.expires_at = instantAfter(days);
@@ -40,27 +51,43 @@ keyForm.addEventListener("submit", async (event) => {
 
 shareForm.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const { kind, name, days } = Object.fromEntries(new FormData(shareForm));
+  const { kind, name, days } = readForm(shareForm);
   const body = { [kind]: name };
   if (days !== "") body.expires_at = instantAfter(days);
   await runOnce(shareForm, async () => {
-    const { path, badge } = await request("POST", "api/v1/shares", body);
-    document.getElementById("new-share-name").textContent = `The link to ${name}`;
-    document.getElementById("link").value = `${baseUrl}/${path}`;
-    document.getElementById("markdown").value = `[![Progress](${baseUrl}/${badge})](${baseUrl}/${path})`;
-    document.getElementById("new-share").hidden = false;
+    const share = await request("POST", "api/v1/shares", body);
+    const link = share.url ?? `${baseUrl}/${share.path}`;
+    const badge = share.badge_url ?? `${baseUrl}/${share.badge}`;
+    requireElement("new-share-name").textContent = `The link to ${name}`;
+    requireField("link").value = link;
+    requireField("markdown").value = `[![Progress](${badge})](${link})`;
+    requireElement("new-share").hidden = false;
     shareForm.hidden = true;
-    document.getElementById("new-share-name").focus();
+    requireElement("new-share-name").focus();
   });
 });
 
-function instantAfter(days) {
-  return new Date(Date.now() + days * 86400000).toISOString();
+/**
+ * @param {HTMLFormElement} form
+ * @returns {Record<string, string>}
+ */
+function readForm(form) {
+  return Object.fromEntries(Array.from(new FormData(form), ([name, value]) => [name, String(value)]));
 }
 
-// Disables the form's button meanwhile: a double click creates one key.
+/** @param {string} days */
+function instantAfter(days) {
+  return new Date(Date.now() + Number(days) * 86400000).toISOString();
+}
+
+/**
+ * Runs an action of a form, whose button is disabled meanwhile: a double click creates one key.
+ *
+ * @param {HTMLFormElement} form
+ * @param {() => Promise<void>} action
+ */
 async function runOnce(form, action) {
-  const button = form.querySelector("button");
+  const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
   button.disabled = true;
   try {
     await action();
@@ -71,11 +98,21 @@ async function runOnce(form, action) {
   }
 }
 
+/** @param {string} path */
 async function deleteAndReload(path) {
   await request("DELETE", path);
   location.reload();
 }
 
+/**
+ * @typedef {object} Action
+ * @property {(name: string) => string} question
+ * @property {string} consequence
+ * @property {string} yes
+ * @property {(id: string) => Promise<void>} run
+ */
+
+/** @type {Record<string, Action>} */
 const ACTIONS = {
   rotate: {
     question: (name) => `Give ${name} a new secret?`,
@@ -104,21 +141,22 @@ const ACTIONS = {
 };
 
 document.addEventListener("click", async ({ target }) => {
-  const button = target.closest("button[data-action]");
+  const button = target instanceof Element ? target.closest("button[data-action]") : null;
   const row = button?.closest("[data-id]");
-  const { question, consequence, yes, run } = ACTIONS[button?.dataset.action] ?? {};
-  if (!row || !run || !(await confirm(question(button.dataset.name), consequence, yes))) return;
+  if (!(button instanceof HTMLElement) || !(row instanceof HTMLElement)) return;
+  const action = ACTIONS[button.dataset.action ?? ""];
+  if (!action || !(await confirm(action.question(button.dataset.name ?? ""), action.consequence, action.yes))) return;
   try {
-    await run(row.dataset.id);
+    await action.run(row.dataset.id ?? "");
   } catch (error) {
     showError(error);
   }
 });
 
-for (const id of ["key-saved", "link-saved"]) document.getElementById(id).addEventListener("click", () => location.replace("keys"));
+for (const id of ["key-saved", "link-saved"]) requireElement(id).addEventListener("click", () => location.replace("keys"));
 // The browser's back button must not show a secret again.
 addEventListener("pagehide", () => {
-  for (const id of ["secret", "link", "markdown"]) document.getElementById(id).value = "";
-  document.getElementById("snippet").textContent = "";
+  for (const id of ["secret", "link", "markdown"]) requireField(id).value = "";
+  requireElement("snippet").textContent = "";
 });
 enableCopyButtons(document);

@@ -1,18 +1,24 @@
 // The empty board: creates a write key, shows it once, and copies it.
 
-import { copyText } from "./api.js";
+import { copySource } from "./api.js";
+import { requireElement as $ } from "./dom.js";
 
-const $ = (id) => document.getElementById(id);
+const getSecretField = () => /** @type {HTMLInputElement} */ ($("secret"));
 
-/** Offers to create a key; calls `setPaused` with true while one is shown, and with false when the reader has saved it. */
+/**
+ * Offers to create a key.
+ *
+ * @param {(isPaused: boolean) => void} setPaused called with true while a key is shown, and with false when the reader has
+ *   saved it
+ */
 export function offerFirstKey(setPaused) {
-  const [button] = $("create-key").children;
+  const button = /** @type {HTMLButtonElement} */ ($("create-key").firstElementChild);
   $("create-key").hidden = false;
   button.addEventListener("click", () => createKey(button, setPaused));
-  $("secret").addEventListener("focus", () => $("secret").select());
+  $("secret").addEventListener("focus", () => getSecretField().select());
   $("copy-key").addEventListener("click", copyKey);
   $("key-saved").addEventListener("click", () => {
-    $("secret").value = "";
+    getSecretField().value = "";
     $("snippet-key").textContent = "your write key";
     $("new-key").hidden = true;
     $("create-key").hidden = false;
@@ -20,6 +26,10 @@ export function offerFirstKey(setPaused) {
   });
 }
 
+/**
+ * @param {HTMLButtonElement} button
+ * @param {(isPaused: boolean) => void} setPaused
+ */
 async function createKey(button, setPaused) {
   button.disabled = true;
   try {
@@ -31,20 +41,20 @@ async function createKey(button, setPaused) {
     const result = await response.json();
     if (!response.ok) throw new Error(result.detail);
     setPaused(true);
-    $("secret").value = result.key;
+    getSecretField().value = result.key;
     $("snippet-key").textContent = result.key;
     $("create-key").hidden = true;
     $("new-key").hidden = false;
     $("secret").focus();
   } catch (error) {
-    $("announcement").textContent = `No key was made: ${error.message}`;
+    $("announcement").textContent = `No key was made: ${error instanceof Error ? error.message : error}`;
     button.textContent = "No key was made. Try again";
   }
   button.disabled = false;
 }
 
 async function copyKey() {
-  const isCopied = await copyText($("secret"));
+  const isCopied = await copySource(getSecretField());
   $("copy-key").textContent = isCopied ? "Copied" : "Press Ctrl+C";
   $("announcement").textContent = isCopied ? "The key is copied" : "The key is selected: copy it";
 }

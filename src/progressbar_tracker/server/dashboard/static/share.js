@@ -1,102 +1,157 @@
-// The page of a share. Its own event stream carries only the items of the share.
+// The page of a share, for readers without an account: the bars of one item or of a group, and what ended recently.
+//
+// The token is in the URL of the page and nowhere else, so that a saved or printed page does not reveal it.
 
-import { renderBar } from "./bar.js";
+import { announce, describeChanges, formatAnnouncements } from "./announcements.js";
+import { createBar, renderBar, updateBarTimes } from "./bar.js";
+import { createBoardTv } from "./board_tv.js";
+import { requireElement, setText } from "./dom.js";
+import { formatItemPercent, formatTimeOfDay, estimatedShareOf, titleOf } from "./format.js";
+import { RecentRuns } from "./recent_runs.js";
+import { ShareBars } from "./share_bars.js";
+import { ItemStore } from "./state.js";
+import { subscribe } from "./stream.js";
+import { summarize, summaryText } from "./summary.js";
+import { formatTabTitle } from "./tab_title.js";
 
-const MAX_RECENT_RUNS = 8;
-const SILENCE_TIMEOUT = 45000; // three heartbeats
-const RETRY_DELAY = 5000;
+const FETCH_TIMEOUT_MS = 10000;
 
-const bars = document.getElementById("bars");
-const runs = document.getElementById("runs");
-const offline = document.getElementById("offline");
-const news = document.getElementById("announcement");
-const isSingle = bars.hasAttribute("data-single");
-const nodes = new Map(Array.from(bars.children, (node) => [node.dataset.id, node]));
+const token = location.pathname.replace(/\/$/, "").split("/").at(-1) ?? "";
+const historyUrl = new URL(`${token}/history`, location.href).href;
+const store = new ItemStore();
+const now = () => store.clock.now();
+const bars = requireElement("bars");
 
-function createBar(id) {
-  const node = document.getElementById("bar-template").content.firstElementChild.cloneNode(true);
-  node.dataset.id = id;
-  return node;
-}
+/** @typedef {{ show: (changes: StoreChanges) => void, updateTimes: () => void }} ShareView */
 
-function updateBar(item) {
-  let node = nodes.get(item.id);
-  if (node === undefined) nodes.set(item.id, (node = bars.appendChild(createBar(item.id))));
-  const announcement = renderBar(node, item);
-  if (announcement !== "") news.textContent = announcement;
-}
+/**
+ * Returns the view of a group.
+ *
+ * @returns {ShareView}
+ */
+function createGroupView() {
+  const name = document.querySelector("h1")?.textContent ?? "";
+  const shown = new ShareBars(bars, requireElement("more"), now);
+  const recentRuns = new RecentRuns(requireElement("recent"), requireElement("runs"), { now, url: historyUrl, urlOfRun: null });
+  const tv = createBoardTv({
+    items: () => [...store.items.values()].filter(({ parent }) => parent === null),
+    show: (items) => shown.arrange(items),
+    measure: () => shown.measure(),
+    title: name,
+  });
 
-function showEndedRun(run) {
-  // The share of one item keeps showing its last run.
-  if (isSingle) return updateBar(run);
-  const node = createBar(run.id);
-  renderBar(node, run);
-  runs.prepend(node);
-  while (runs.children.length > MAX_RECENT_RUNS) runs.lastElementChild.remove();
-  document.getElementById("ended").hidden = false;
-  news.textContent = `${run.title || run.id}: ${run.status}`;
-}
-
-function removeBar(id) {
-  if (isSingle) return;
-  nodes.get(id)?.remove();
-  nodes.delete(id);
-}
-
-function updateEmptyState() {
-  document.getElementById("empty").hidden = nodes.size > 0;
-}
-
-function applySnapshot({ items }) {
-  const ids = new Set(items.map((item) => item.id));
-  for (const id of [...nodes.keys()]) if (!ids.has(id)) removeBar(id);
-  items.forEach(updateBar);
-  // In the order of the list: highest weight first, then oldest.
-  if (!isSingle) bars.append(...items.map((item) => nodes.get(item.id)));
-  updateEmptyState();
-}
-
-function applyChange({ items, gone, ended }) {
-  ended.forEach(showEndedRun);
-  gone.forEach(removeBar);
-  items.forEach(updateBar);
-  updateEmptyState();
-}
-
-function openStream() {
-  const source = new EventSource(bars.dataset.events);
-  let silenceTimer;
-
-  function markAlive() {
-    offline.hidden = true;
-    clearTimeout(silenceTimer);
-    silenceTimer = setTimeout(reopen, SILENCE_TIMEOUT);
+  /** @param {StoreChanges} changes */
+  function show({ isSnapshot, added, removed, changed, ended }) {
+    const isArranged = !isSnapshot && added.length + removed.length === 0 && shown.refresh(changed);
+    if (!isArranged && tv === null) shown.arrange(store.items.values());
+    else if (!isArranged) tv?.update();
+    const summary = summarize(store.items.values());
+    setText(requireElement("summary"), store.items.size === 0 ? "" : summaryText(summary));
+    tv?.setSummary(summaryText(summary));
+    document.title = `${formatTabTitle(summary, 0, false)} - ${name}`;
+    requireElement("empty").hidden = store.items.size > 0;
+    recentRuns.add(ended);
+    if (isSnapshot) void recentRuns.fetch();
   }
 
-  function reopen() {
-    source.close();
-    clearTimeout(silenceTimer);
-    offline.hidden = false;
-    setTimeout(openStream, RETRY_DELAY);
-  }
-
-  for (const [name, apply] of [["snapshot", applySnapshot], ["change", applyChange], ["hb", () => {}]]) {
-    source.addEventListener(name, ({ data }) => {
-      markAlive();
-      apply(JSON.parse(data));
-    });
-  }
-  source.onopen = markAlive;
-  source.onerror = async () => {
-    offline.hidden = false;
-    if (source.readyState !== EventSource.CLOSED) return; // the browser reconnects
-    clearTimeout(silenceTimer);
-    // A 404 means that the share has ended. A proxy answers with another status while the server is down.
-    const status = await fetch(bars.dataset.events, { method: "HEAD" }).then((response) => response.status, () => 0);
-    if (status !== 404) return reopen();
-    offline.hidden = true;
-    document.getElementById("ended-notice").hidden = false;
+  return {
+    show,
+    updateTimes() {
+      tv?.setTime(now());
+      shown.updateTimes();
+      recentRuns.update();
+    },
   };
 }
 
-openStream();
+/**
+ * Returns the view of one item. After its end it shows the last run.
+ *
+ * @returns {ShareView}
+ */
+function createItemView() {
+  const bar = createBar("h1");
+
+  /** @param {WireItem} item */
+  function showItem(item) {
+    requireElement("empty").hidden = true;
+    if (!bar.isConnected) bars.replaceChildren(bar);
+    renderBar(bar, item, now());
+    document.title = `${[formatItemPercent(item, estimatedShareOf(item)), titleOf(item)].filter((text) => text !== "").join(" - ")}`;
+  }
+
+  async function showLastRun() {
+    try {
+      const response = await fetch(historyUrl, { signal: AbortSignal.timeout(FETCH_TIMEOUT_MS) });
+      const [run] = response.ok ? (await response.json()).items.map(completeItem) : [];
+      if (store.items.size > 0) return; // it has begun again meanwhile
+      if (run !== undefined) showItem(run);
+      else requireElement("empty").hidden = bar.isConnected;
+    } catch {
+      // The stream reports the lost connection, and the run is read again after the next snapshot.
+    }
+  }
+
+  return {
+    show({ isSnapshot, ended }) {
+      const item = [...store.items.values()].at(-1) ?? ended.at(-1);
+      if (item !== undefined) showItem(item);
+      else if (isSnapshot) void showLastRun();
+    },
+    updateTimes: () => updateBarTimes(bar, now()),
+  };
+}
+
+/**
+ * Adds the fields that a share does not show. A run is known by its start.
+ *
+ * @param {WireItem} item
+ * @returns {WireItem}
+ */
+function completeItem(item) {
+  return Object.assign(/** @type {WireItem} */ ({ group: null, parent: null, run_id: item.started_at, owner: "", meta: {} }), item);
+}
+
+/**
+ * @param {StreamMessage} message
+ * @returns {StreamMessage}
+ */
+function completeMessage(message) {
+  if (message.type === "snapshot") return { ...message, items: message.items.map(completeItem) };
+  if (message.type !== "change") return message;
+  return { ...message, items: message.items.map(completeItem), ended: message.ended.map(completeItem) };
+}
+
+/** @param {StreamMessage} message */
+function handleMessage(message) {
+  if (message.type === "not-found") return showEnd();
+  const changes = store.apply(completeMessage(message));
+  if (message.type === "offline") showOffline();
+  else if (!store.clock.isStopped) {
+    requireElement("offline").hidden = true;
+    document.body.classList.remove("offline");
+  }
+  if (message.type !== "snapshot" && message.type !== "change") return;
+  view.show(changes);
+  announce(formatAnnouncements(describeChanges(changes)));
+  document.documentElement.dataset.live = "";
+}
+
+function showOffline() {
+  setText(requireElement("offline"), `No connection to the server. This is as of ${formatTimeOfDay(now())}. Trying again…`);
+  requireElement("offline").hidden = false;
+  document.body.classList.add("offline");
+}
+
+function showEnd() {
+  store.clock.stop();
+  requireElement("offline").hidden = true;
+  requireElement("ended-notice").hidden = false;
+  document.body.classList.add("offline");
+}
+
+const view = bars.hasAttribute("data-single") ? createItemView() : createGroupView();
+subscribe(handleMessage);
+setInterval(() => {
+  if (!store.clock.isStopped) view.updateTimes();
+}, 1000);

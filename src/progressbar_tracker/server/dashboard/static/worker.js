@@ -1,47 +1,63 @@
-// Holds the one event stream of a browser, and forwards its messages to every tab that has joined.
+// Holds the streams of a browser, one for each list of items, and forwards their messages to the tabs that have joined.
 
-import { Stream } from "./stream.js";
+import { ItemStream } from "./item_stream.js";
+import { StreamSlots } from "./stream_slots.js";
 
-const CATCH_UP_TIMEOUT = 1000;
+const MAX_STREAMS = 4; // further lists are polled
 
-const ports = new Set();
-const waiting = new Map(); // ports to the event ids of their first paint, while those are newer than the stream
-const stream = new Stream(new URL("../", import.meta.url), (message) => {
-  for (const port of ports) port.postMessage(message);
-  for (const port of waiting.keys()) {
-    if (message.type === "signed-out") port.postMessage(message);
-    else admit(port);
+/** @typedef {{ ports: Set<MessagePort>, stream: ItemStream }} Feed */
+
+const slots = new StreamSlots(MAX_STREAMS);
+/** @type {Map<string, Feed>} */
+const feeds = new Map(); // by their URLs
+
+/**
+ * @param {string} key
+ * @param {string} list
+ * @param {string} events
+ * @returns {Feed}
+ */
+function requireFeed(key, list, events) {
+  let feed = feeds.get(key);
+  if (feed === undefined) {
+    /** @type {Set<MessagePort>} */
+    const ports = new Set();
+    const stream = new ItemStream({ list: new URL(list), events: new URL(events) }, slots, (message) => {
+      for (const port of ports) port.postMessage(message);
+    });
+    feeds.set(key, (feed = { ports, stream }));
   }
-});
-
-function admit(port) {
-  if (!waiting.has(port) || stream.isBehind(waiting.get(port))) return;
-  waiting.delete(port);
-  ports.add(port);
-  for (const message of stream.currentMessages()) port.postMessage(message);
+  return feed;
 }
 
-addEventListener("connect", ({ ports: [port] }) => {
+addEventListener("connect", (event) => {
+  const [port] = /** @type {MessageEvent} */ (event).ports;
+  /** @type {string | null} */
+  let joined = null;
+
   function leave() {
-    ports.delete(port);
-    waiting.delete(port);
-    if (ports.size + waiting.size === 0) stream.stop();
+    const key = joined ?? "";
+    const feed = feeds.get(key);
+    joined = null;
+    if (feed === undefined) return;
+    feed.ports.delete(port);
+    if (feed.ports.size > 0) return;
+    feed.stream.stop();
+    feeds.delete(key);
   }
 
-  port.onclose = leave; // for a tab that was closed without a message, in browsers that report it
+  port.addEventListener("close", leave); // of a tab that was closed without a message, in browsers that report it
   port.onmessage = ({ data }) => {
-    if (data === "wake") stream.wake();
-    else if (data === "leave") leave();
+    if (data.type === "wake") feeds.get(joined ?? "")?.stream.wake();
+    else if (data.type === "leave") leave();
     else {
-      port.postMessage({ type: "welcome" });
-      waiting.set(port, data.eventId);
-      admit(port);
-      setTimeout(() => {
-        if (!waiting.has(port)) return;
-        waiting.set(port, "");
-        admit(port);
-      }, CATCH_UP_TIMEOUT);
+      leave();
+      joined = `${data.list} ${data.events}`;
+      const { ports, stream } = requireFeed(joined, data.list, data.events);
+      ports.add(port);
+      for (const message of stream.currentMessages()) port.postMessage(message);
       stream.start();
     }
   };
+  port.postMessage({ type: "welcome" });
 });

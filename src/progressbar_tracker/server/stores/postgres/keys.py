@@ -10,8 +10,8 @@ from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import StoreError
 
-from . import rows
-from .schema import NOTIFY_CHANNEL, connect, ensure_schema
+from . import credential_rows, rows
+from .schema import NOTIFY_CHANNEL, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +32,11 @@ class PostgresKeyStore:
     """
 
     def __init__(self, url: str) -> None:
-        ensure_schema(url)
-        self._connection = connect(url)
+        self._connection = open_database(url).connect()
 
     def read(self) -> tuple[list[KeyRecord], int]:
         """Return all keys and their revision."""
-        credentials = _translate_errors(lambda: rows.read_credentials(self._connection))
+        credentials = _translate_errors(lambda: credential_rows.read_credentials(self._connection))
         return credentials.keys, credentials.rev
 
     def save(self, record: KeyRecord) -> None:
@@ -52,6 +51,7 @@ class PostgresKeyStore:
         with self._connection.transaction(), self._connection.cursor() as cursor:
             rows.execute_write(cursor, SaveKey(record))
             cursor.execute("UPDATE meta SET credentials_rev = credentials_rev + 1")
+            rows.require_count(cursor, 1)
             cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
 
 

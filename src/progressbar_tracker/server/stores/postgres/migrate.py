@@ -9,14 +9,24 @@ import psycopg
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._text import summarize_error
-from progressbar_tracker.server.mutations import SaveKey, SaveSession, SaveShare
+from progressbar_tracker.server.mutations import (
+    AddVapidKey,
+    MarkSchedules,
+    SaveKey,
+    SavePingToken,
+    SaveSchedule,
+    SaveSession,
+    SaveShare,
+    SaveSubscription,
+)
 from progressbar_tracker.server.settings import strip_password
-from progressbar_tracker.server.stores.reading import parse_item, parse_rows
+from progressbar_tracker.server.stores.reading import find_run_pattern, parse_item, parse_rows
 from progressbar_tracker.server.stores.sqlite.files import connect as connect_file
 from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from . import rows
-from .schema import NOTIFY_CHANNEL, connect, ensure_schema
+from .schedules import write_schedules
+from .schema import FILL_RUNS, NOTIFY_CHANNEL, open_database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +45,12 @@ class MigrationSummary(NamedTuple):
     sessions: int
     shares: int
     notices: int = 0
+    curves: int = 0
+    tails: int = 0
+    schedules: int = 0
+    subscriptions: int = 0
+    secrets: int = 0
+    ping_tokens: int = 0
 
 
 def migrate_database(source: Path, url: str) -> MigrationSummary:
@@ -52,11 +68,11 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
     """
     if not source.is_file():
         raise ConfigError(f"there is no database {source}")
-    ensure_schema(url)
+    database = open_database(url)
     with contextlib.closing(SqliteStore(source)) as store, contextlib.closing(connect_file(source)) as file:
         state = store.load()
         try:
-            with connect(url) as database, database.transaction(), database.cursor() as cursor:
+            with database.connect() as connection, connection.transaction(), connection.cursor() as cursor:
                 # A large history takes longer than the statement timeout of a server.
                 cursor.execute("SET LOCAL statement_timeout = 0")
                 cursor.execute("LOCK TABLE meta IN EXCLUSIVE MODE")
@@ -67,37 +83,71 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     rows.execute_write(cursor, SaveSession(session))
                 for share in state.shares:
                     rows.execute_write(cursor, SaveShare(share))
+                for token in state.ping_tokens:
+                    rows.execute_write(cursor, SavePingToken(token))
+                write_schedules(cursor, [*map(SaveSchedule, state.schedules), MarkSchedules(state.schedule_mark)])
+                for subscription in state.subscriptions:
+                    rows.execute_write(cursor, SaveSubscription(subscription))
+                if state.vapid_key is not None:
+                    rows.execute_write(cursor, AddVapidKey(state.vapid_key))
                 _copy_rows(
                     cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets")
                 )
-                items = _copy_rows(cursor, "COPY items (id, rev, state) FROM STDIN", _read_items(file))
+                items = _copy_rows(
+                    cursor, "COPY items (id, state) FROM STDIN", file.execute("SELECT id, state FROM items")
+                )
                 runs = _copy_rows(
                     cursor,
-                    'COPY history (rev, id, run_id, "group", status, ended_at, searched, state) FROM STDIN',
-                    _read_history(file, items + 1),
+                    'COPY history (id, run_id, "group", status, ended_at, searched, pattern, state) FROM STDIN',
+                    _read_history(file),
                 )
+                for statement in FILL_RUNS:
+                    cursor.execute(statement)
                 samples = _copy_rows(
                     cursor,
                     "COPY samples (id, run_id, at, value, completed) FROM STDIN",
                     file.execute("SELECT id, run_id, at, value, completed FROM samples"),
+                )
+                curves = _copy_rows(
+                    cursor,
+                    "COPY curves (id, run_id, curve) FROM STDIN",
+                    file.execute("SELECT id, run_id, curve FROM curves"),
+                )
+                tails = _copy_rows(
+                    cursor,
+                    "COPY tails (id, run_id, at, tail) FROM STDIN",
+                    file.execute("SELECT id, run_id, at, tail FROM tails"),
                 )
                 notices = _copy_rows(
                     cursor,
                     f"COPY outbox ({_OUTBOX_COLUMNS}) FROM STDIN",
                     file.execute(f"SELECT {_OUTBOX_COLUMNS} FROM outbox"),  # noqa: S608
                 )
-                cursor.execute(
-                    "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + 1", [items + bool(runs)]
-                )
+                # Without a log of these changes, a server that runs on the database reads everything again.
+                cursor.execute("UPDATE meta SET rev = rev + 1, credentials_rev = credentials_rev + 1")
+                rows.require_count(cursor, 1)
                 cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
                 summary = MigrationSummary(
-                    items, runs, samples, len(state.keys), len(state.sessions), len(state.shares), notices
+                    items,
+                    runs,
+                    samples,
+                    len(state.keys),
+                    len(state.sessions),
+                    len(state.shares),
+                    notices,
+                    curves,
+                    tails,
+                    len(state.schedules),
+                    len(state.subscriptions),
+                    int(state.vapid_key is not None),
+                    len(state.ping_tokens),
                 )
                 _verify_counts(cursor, file, summary)
         except psycopg.Error as error:
             raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
-    with connect(url) as database:
-        database.execute("ANALYZE")
+    with database.connect() as connection:
+        connection.execute("SET statement_timeout = 0")
+        connection.execute("ANALYZE")
     return summary
 
 
@@ -107,7 +157,7 @@ _OUTBOX_COLUMNS: Final = (
 
 
 def _check_empty(cursor: rows.Cursor, url: str) -> None:
-    for table in ("items", "history", "credentials"):
+    for table in ("items", "history", "credentials", "schedules"):
         if _count_rows(cursor, table):
             raise ConfigError(f"the database {strip_password(url)} is not empty: there are {table} in it")
 
@@ -120,31 +170,30 @@ def _copy_rows(cursor: rows.Cursor, statement: LiteralString, source: Iterable[t
     return count
 
 
-def _read_items(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    for rev, (item_id, state) in enumerate(file.execute("SELECT id, state FROM items"), 1):
-        yield item_id, rev, state
-
-
-def _read_history(file: sqlite3.Connection, rev: int) -> Iterator[tuple[object, ...]]:
+def _read_history(file: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
     history = file.execute('SELECT id, "group", status, ended_at, state FROM history ORDER BY n')
     for item_id, group, status, ended_at, state in history:
         # An unreadable row is copied unchanged, and skipped by both stores.
         item = next(iter(parse_rows("history", [(item_id, state)], lambda _, text: parse_item(text))), None)
         run_id, searched = ("", item_id.casefold()) if item is None else (item.run_id, rows.build_search_text(item))
-        yield rev, item_id, run_id, group, status, ended_at, searched, state
+        # Runs of earlier versions get their pattern now, because each row is parsed anyway.
+        yield item_id, run_id, group, status, ended_at, searched, find_run_pattern(item_id), state
 
 
 def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: MigrationSummary) -> None:
     for table, count in (
         ("items", summary.items), ("history", summary.runs), ("samples", summary.samples), ("outbox", summary.notices),
+        ("curves", summary.curves), ("tails", summary.tails), ("schedules", summary.schedules),
     ):  # fmt: skip
         (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
         after = _count_rows(cursor, table)
         if not before == after == count:
             raise ConfigError(f"{after} of {before} rows of {table} arrived; nothing was moved")
-    count, expected = _count_rows(cursor, "credentials"), summary.keys + summary.sessions + summary.shares
+    count = _count_rows(cursor, "credentials")
+    expected = summary.keys + summary.sessions + summary.shares + summary.subscriptions + summary.secrets
+    expected += summary.ping_tokens
     if count != expected:
-        raise ConfigError(f"{count} of {expected} keys, sessions and shares arrived; nothing was moved")
+        raise ConfigError(f"{count} of {expected} keys, sessions, shares and subscriptions arrived; nothing was moved")
 
 
 def _count_rows(cursor: rows.Cursor, table: str) -> int:

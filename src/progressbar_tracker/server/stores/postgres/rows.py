@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 import psycopg
@@ -12,54 +13,64 @@ from psycopg.rows import TupleRow
 
 from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
-    MAX_WAITING_NOTICES,
     NOTICE_COLUMNS,
+    PUSH_CHANNEL_PREFIX,
     DeliveryStats,
     EndedRun,
     Item,
     KeyRecord,
     Notice,
-    Sample,
-    SampledRun,
+    PingTokenRecord,
+    PushSubscription,
     SessionRecord,
     ShareRecord,
+    max_waiting_of,
 )
 from progressbar_tracker.server.mutations import (
     AddNotice,
     AddSample,
+    AddVapidKey,
     DropKey,
+    DropPingToken,
     DropSession,
     DropShare,
+    DropSubscription,
     MarkNotice,
-    Probe,
     SaveKey,
+    SavePingToken,
     SaveSession,
     SaveShare,
+    SaveSubscription,
+    SaveTail,
     ThinSamples,
     TouchKey,
     TouchSession,
     TrimNotices,
     Write,
 )
-from progressbar_tracker.server.stores.base import Credentials, HistoryRow, ItemRow
+from progressbar_tracker.server.stores.base import (
+    ItemRow,
+    StoreError,
+)
 from progressbar_tracker.server.stores.reading import (
-    combine_filters,
-    convert_record,
-    parse_ended_run,
+    RUN_COLUMNS,
+    build_run_columns,
+    encode_tail,
+    find_run_pattern,
     parse_item,
-    parse_record,
     parse_records,
     parse_rows,
-    read_history_page,
     read_notices,
 )
+
+from .schema import TRIM_LOCK_ID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from progressbar_tracker.server.mutations import TrimHistory
+    from progressbar_tracker.server.mutations import SaveCurve, TrimHistory
 
-    from .schema import Connection
+    from .database import Connection
 
 Cursor: TypeAlias = psycopg.Cursor[TupleRow]
 
@@ -79,8 +90,8 @@ def parse_item_row(item_id: str, rev: int, state: str | None) -> ItemRow:
     return ItemRow(rev, items[0] if items else None)
 
 
-def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, ItemRow]:
-    """Return the rows of items, locked until the end of the transaction.
+def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, Item | None]:
+    """Return the stored items, locked until the end of the transaction. An unreadable one is ``None``.
 
     All servers lock in the order of ids, which prevents deadlocks.
     """
@@ -88,70 +99,142 @@ def lock_items(cursor: Cursor, ids: Iterable[str]) -> dict[str, ItemRow]:
     if not wanted:
         return {}
     cursor.execute(
-        "SELECT id, rev, state FROM items WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
+        "SELECT id, state FROM items WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json))) "
         "ORDER BY id FOR UPDATE",
         [_encode_json(wanted)],
     )
-    return {item_id: parse_item_row(item_id, rev, state) for item_id, rev, state in cursor.fetchall()}
+    return {item_id: parse_item_row(item_id, 0, state).item for item_id, state in cursor.fetchall()}
 
 
-def write_items(
-    cursor: Cursor, changed: Mapping[str, Item | None], stored: Mapping[str, ItemRow], rev: int, now: float
-) -> bool:
-    """Write items under the revisions after ``rev``; return whether each new item is still new."""
-    new_rows, changed_rows = list[_NewRow](), list[_NewRow]()
-    for item_rev, (item_id, item) in enumerate(changed.items(), rev + 1):
-        state = None if item is None else _encode_json(item)
-        (changed_rows if item_id in stored else new_rows).append(
-            (item_id, item_rev, state, now if item is None else None)
-        )
+def write_items(cursor: Cursor, changed: Mapping[str, Item | None], stored: Collection[str]) -> bool:
+    """Write or delete items, stored or new ones; return whether each new item is still new."""
+    changed_rows, new_rows = list[tuple[str, str]](), list[tuple[str, str]]()
+    for item_id, item in changed.items():
+        if item is not None:
+            (changed_rows if item_id in stored else new_rows).append((item_id, _encode_json(item)))
+        elif item_id not in stored:  # it came and went in this transaction: that, too, collides with a new item
+            new_rows.append((item_id, ""))
     if changed_rows:
         cursor.execute(
-            f"WITH new (id, rev, state, gone_at) AS ({_NEW_ROWS_QUERY}) UPDATE items "  # noqa: S608  # a constant
-            "SET rev = new.rev, state = new.state, gone_at = new.gone_at FROM new WHERE items.id = new.id",
+            f"UPDATE items SET state = new.state FROM ({_NEW_ROWS_QUERY}) AS new (id, state) "  # noqa: S608  # a constant
+            "WHERE items.id = new.id",
             [_encode_json(changed_rows)],
         )
+        require_count(cursor, len(changed_rows))
     if new_rows:
+        # All servers insert in the order of ids: each waits for an earlier insert of the same id.
         cursor.execute(
-            f"INSERT INTO items (id, rev, state, gone_at) {_NEW_ROWS_QUERY} ON CONFLICT (id) DO NOTHING",
-            [_encode_json(new_rows)],
+            f"INSERT INTO items (id, state) {_NEW_ROWS_QUERY} ON CONFLICT (id) DO NOTHING",
+            [_encode_json(sorted(new_rows))],
         )
-        return cursor.rowcount == len(new_rows)
+        if cursor.rowcount != len(new_rows):
+            return False
+    if deleted_ids := [item_id for item_id, item in changed.items() if item is None]:
+        cursor.execute(
+            "DELETE FROM items WHERE id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))",
+            [_encode_json(deleted_ids)],
+        )
+        require_count(cursor, len(deleted_ids))
     return True
 
 
-_NewRow: TypeAlias = tuple[str, int, str | None, float | None]
+class Commit(NamedTuple):
+    """The changes of a transaction.
+
+    Attributes:
+        ids: The changed items. Each has a revision of its own, in this order.
+        runs: The numbers of the runs that moved to the history.
+        credentials: The number of changed credentials.
+        probed_at: The instant of a probe.
+    """
+
+    ids: Collection[str]
+    runs: Sequence[int]
+    credentials: int
+    probed_at: float | None
+
+
+def record_commit(cursor: Cursor, commit: Commit) -> None:
+    """Assign revisions to the changes of a transaction; the result has the last one, and that of the credentials.
+
+    This locks the only row of ``meta`` until the commit, which must follow at once.
+    """
+    cursor.execute(
+        "WITH next AS (UPDATE meta SET rev = rev + %(count)s, credentials_rev = credentials_rev + %(credentials)s, "
+        "probed_at = coalesce(%(probed_at)s, probed_at) RETURNING rev, credentials_rev) "
+        "INSERT INTO changes (rev, since, ids, runs) "
+        "VALUES ((SELECT rev FROM next), (SELECT rev FROM next) - %(count)s, %(ids)s, %(runs)s) "
+        "RETURNING rev, (SELECT credentials_rev FROM next)",
+        {
+            "count": max(len(commit.ids), 1),
+            "credentials": commit.credentials,
+            "probed_at": commit.probed_at,
+            "ids": _encode_json(list(commit.ids)),
+            "runs": _encode_json(commit.runs) if commit.runs else None,
+        },
+    )
+
+
+def record_probe(cursor: Cursor, at: float) -> None:
+    """Write the instant of a probe. The commit must follow at once."""
+    cursor.execute("UPDATE meta SET probed_at = %s", [at])
+    require_count(cursor, 1)
+
+
+def trim_changes(cursor: Cursor, rev: int) -> None:
+    """Delete the log of changes up to a revision, unless another server does."""
+    cursor.execute(
+        "DELETE FROM changes WHERE rev <= %s AND (SELECT pg_try_advisory_xact_lock(%s))", [rev, TRIM_LOCK_ID]
+    )
+
+
+def require_count(cursor: Cursor, count: int) -> None:
+    """Check the number of rows that the latest statement has written.
+
+    Raises:
+        StoreError: It is another one, so the transaction must not be committed.
+    """
+    if cursor.rowcount != count:
+        raise StoreError(f"a statement has written {cursor.rowcount} rows instead of {count}")
+
 
 # Thousands of rows in one JSON parameter. The driver would escape each text of an array in Python, which is slow.
-_NEW_ROWS_QUERY: Final = (
-    "SELECT row->>0, (row->>1)::bigint, row->>2, (row->>3)::float8 FROM json_array_elements(%s::json) AS rows (row)"
-)
+_NEW_ROWS_QUERY: Final = "SELECT row->>0, row->>1 FROM json_array_elements(%s::json) AS rows (row)"
 
 
 def _encode_json(document: object) -> str:
     return _encode(document).decode()
 
 
-def add_history(cursor: Cursor, ended: Sequence[EndedRun], rev: int) -> None:
-    """Add runs to the history."""
+def add_history(cursor: Cursor, ended: Sequence[EndedRun]) -> list[int]:
+    """Add runs to the history; return their numbers."""
     if not ended:
-        return
+        return []
     cursor.executemany(
-        'INSERT INTO history (rev, id, run_id, "group", status, ended_at, searched, state) '
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        'WITH added AS (INSERT INTO history (id, run_id, "group", status, ended_at, searched, pattern, state) '  # noqa: S608
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING n) "
+        f"INSERT INTO runs (n, {RUN_COLUMNS}) SELECT n, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM added RETURNING n",
         [
             (
-                rev, run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
-                build_search_text(run.item), _encode_json(run.item),
+                run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
+                build_search_text(run.item), find_run_pattern(run.item.id), _encode_json(run.item),
+                *build_run_columns(run),
             )
             for run in ended
         ],
+        returning=True,
     )  # fmt: skip
+    numbers = list[int]()
+    for _ in ended:
+        require_count(cursor, 1)
+        numbers += [number for (number,) in cursor.fetchall()]
+        cursor.nextset()
     for run in ended:
         cursor.execute("SELECT count(*) FROM samples WHERE id = %s AND run_id = %s", [run.item.id, run.item.run_id])
         (count,) = cursor.fetchone() or (0,)
         if count > MAX_ENDED_SAMPLES:
             _thin_samples(cursor, run.item.id, run.item.run_id, -(-count // MAX_ENDED_SAMPLES))
+    return numbers
 
 
 def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
@@ -165,6 +248,20 @@ def add_samples(cursor: Cursor, added: Sequence[AddSample]) -> None:
             "SET value = excluded.value, completed = excluded.completed",
             [_encode_json([(*key, sample.value, sample.completed) for key, sample in newest.items()])],
         )
+        require_count(cursor, len(newest))
+
+
+def save_curves(cursor: Cursor, saved: Sequence[SaveCurve]) -> None:
+    """Add or replace curves in one statement."""
+    if saved:
+        newest = {(write.id, write.run_id): write.curve for write in saved}
+        cursor.execute(
+            "INSERT INTO curves SELECT row->>0, row->>1, decode(row->>2, 'base64') "
+            "FROM json_array_elements(%s::json) AS rows (row) ON CONFLICT (id, run_id) DO UPDATE "
+            "SET curve = excluded.curve",
+            [_encode_json([(*key, base64.b64encode(curve).decode()) for key, curve in newest.items()])],
+        )
+        require_count(cursor, len(newest))
 
 
 def build_search_text(item: Item) -> str:
@@ -195,12 +292,31 @@ def execute_write(cursor: Cursor, write: Write) -> None:
             _save_credential(cursor, "share", share.share_id, share, None)
         case DropShare(share_id):
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
+        case SaveSubscription(subscription):
+            _save_credential(cursor, "subscription", subscription.subscription_id, subscription, None)
+        case DropSubscription(subscription_id):
+            cursor.execute("DELETE FROM credentials WHERE kind = 'subscription' AND id = %s", [subscription_id])
+            cursor.execute(
+                "UPDATE outbox SET next_at = NULL, body = '', error = 'the subscription has ended' "
+                "WHERE channel = %s AND next_at IS NOT NULL",
+                [PUSH_CHANNEL_PREFIX + subscription_id],
+            )
+        case AddVapidKey(private_key):
+            cursor.execute(
+                "INSERT INTO credentials (kind, id, state) VALUES ('secret', 'vapid', %s) ON CONFLICT DO NOTHING",
+                [private_key],
+            )
+        case SavePingToken(token):
+            _save_credential(cursor, "ping", token.token_id, token, None)
+        case DropPingToken(token_id):
+            cursor.execute("DELETE FROM credentials WHERE kind = 'ping' AND id = %s", [token_id])
         case AddNotice(notice):
+            most = max_waiting_of(notice)
             cursor.execute(
                 f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s "  # noqa: S608
                 "WHERE (SELECT count(*) FROM "
                 "(SELECT FROM outbox WHERE next_at IS NOT NULL LIMIT %s) AS waiting) < %s ON CONFLICT DO NOTHING",
-                [*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES],
+                [*astuple(notice), most, most],
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # A done notice keeps its id and loses its body.
@@ -216,12 +332,17 @@ def execute_write(cursor: Cursor, write: Write) -> None:
                 "ORDER BY at LIMIT %s)",
                 [before, max(most - 1, 0), TRIM_BATCH_SIZE],
             )
-        case Probe(at):
-            cursor.execute("UPDATE meta SET probed_at = %s", [at])
+        case SaveTail(item_id, run_id, tail):
+            cursor.execute(
+                "INSERT INTO tails (id, run_id, at, tail) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT (id, run_id) DO UPDATE SET at = excluded.at, tail = excluded.tail",
+                [item_id, run_id, tail.at, encode_tail(tail.text)],
+            )
+            require_count(cursor, 1)
 
 
-def trim_history(cursor: Cursor, write: TrimHistory, deleted_before: float) -> bool:
-    """Delete a batch of runs that are too old or too many, with their samples, and a batch of old tombstones.
+def trim_history(cursor: Cursor, write: TrimHistory) -> bool:
+    """Delete a batch of runs that are too old or too many, with samples, curves and tails.
 
     The batch is limited, because other writes wait for its commit.
 
@@ -229,6 +350,11 @@ def trim_history(cursor: Cursor, write: TrimHistory, deleted_before: float) -> b
         Whether there may be more.
     """
     if write.latest != math.inf:
+        cursor.execute(
+            "UPDATE runs SET ended_at = %s FROM history WHERE runs.n = history.n AND history.status = %s "
+            "AND history.ended_at > %s",
+            [write.latest, write.status, write.latest],
+        )
         cursor.execute(
             "UPDATE history SET ended_at = %s WHERE status = %s AND ended_at > %s",
             [write.latest, write.status, write.latest],
@@ -241,107 +367,15 @@ def trim_history(cursor: Cursor, write: TrimHistory, deleted_before: float) -> b
         where, values = "status = %s AND ended_at < %s", [write.status, write.before]
     cursor.execute(
         f"WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE {where} LIMIT %s) "  # noqa: S608
-        "RETURNING id, run_id), gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
-        "AND samples.run_id = old.run_id) SELECT count(*) FROM old",
+        "RETURNING n, id, run_id), runs_gone AS (DELETE FROM runs USING old WHERE runs.n = old.n), "
+        "gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
+        "AND samples.run_id = old.run_id), curves_gone AS (DELETE FROM curves USING old WHERE curves.id = old.id "
+        "AND curves.run_id = old.run_id), tails_gone AS (DELETE FROM tails USING old WHERE tails.id = old.id "
+        "AND tails.run_id = old.run_id) SELECT count(*) FROM old",
         [*values, TRIM_BATCH_SIZE],
     )
     (runs,) = cursor.fetchone() or (0,)
-    # A server with an older revision must read all items again, because it can no longer see these deletions.
-    cursor.execute(
-        "WITH old AS (DELETE FROM items WHERE id IN (SELECT id FROM items WHERE gone_at < %s LIMIT %s FOR UPDATE "
-        "SKIP LOCKED) AND gone_at IS NOT NULL RETURNING rev) "
-        "UPDATE meta SET forgotten_rev = greatest(forgotten_rev, (SELECT max(rev) FROM old)) "
-        "WHERE EXISTS (SELECT FROM old) RETURNING (SELECT count(*) FROM old)",
-        [deleted_before, TRIM_BATCH_SIZE],
-    )
-    (tombstones,) = cursor.fetchone() or (0,)
-    return bool(runs == TRIM_BATCH_SIZE or tombstones == TRIM_BATCH_SIZE)
-
-
-def read_credentials(connection: Connection) -> Credentials:
-    """Return all credentials, in one transaction."""
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
-        result = connection.execute("SELECT kind, id, state, used_at FROM credentials").fetchall()
-    keys, sessions, shares = list[KeyRecord](), list[SessionRecord](), list[ShareRecord]()
-    for kind, name, state, used_at in result:
-        match kind:
-            case "key":
-                keys += parse_rows("keys", [(name, state, used_at)], _parse_key)
-            case "session":
-                sessions += parse_rows("sessions", [(name, state, used_at)], _parse_session)
-            case "share":
-                shares += parse_rows("shares", [(name, state)], lambda _, text: parse_record(ShareRecord, text))
-    return Credentials(int(rev), keys, sessions, shares)
-
-
-def is_secret_retired(connection: Connection, secret_hash: str) -> bool:
-    """Return whether a secret once belonged to a key, and no longer does."""
-    return connection.execute("SELECT FROM ended_secrets WHERE hash = %s", [secret_hash]).fetchone() is not None
-
-
-def _parse_key(_: str, state: str, used_at: float | None) -> KeyRecord:
-    return convert_record(KeyRecord, msgspec.json.decode(state, type=dict[str, object]) | {"last_used_at": used_at})
-
-
-def _parse_session(_: str, state: str, used_at: float | None) -> SessionRecord:
-    return convert_record(SessionRecord, msgspec.json.decode(state, type=dict[str, object]) | {"seen_at": used_at})
-
-
-def read_sampled_runs(connection: Connection) -> list[SampledRun]:
-    """Return the number of samples of each running run."""
-    result = connection.execute(
-        "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
-        # Compare text: one state with invalid JSON would fail the whole statement.
-        'WHERE strpos(state, \'"status":"running"\') > 0 AND strpos(state, concat(\'"run_id":"\', run_id, \'"\')) > 0 '
-        "GROUP BY samples.id, samples.run_id"
-    )
-    return parse_records(SampledRun, result)
-
-
-def read_history(
-    connection: Connection,
-    *,
-    group: str | None,
-    status: str | None,
-    item_id: str | None,
-    text: str | None,
-    after: int | None,
-    limit: int,
-) -> list[HistoryRow]:
-    """Return runs of the history, newest first."""
-    conditions, values = combine_filters(
-        ('"group" = %s', group),
-        ("status = %s", status),
-        ("id = %s", item_id),
-        ("strpos(searched, %s) > 0", None if text is None else text.casefold()),
-    )
-
-    def fetch(after: int, count: int) -> list[tuple[object, ...]]:
-        statement = (
-            f"SELECT n, status, ended_at, state FROM history WHERE {conditions}n < %s "  # noqa: S608
-            "ORDER BY n DESC LIMIT %s"
-        )
-        return connection.execute(statement.encode(), [*values, after, count]).fetchall()
-
-    return read_history_page(fetch, after, limit)
-
-
-def read_ended_runs(connection: Connection, rev: int, until: int) -> list[EndedRun]:
-    """Return the runs that moved to the history after ``rev`` and up to ``until``."""
-    result = connection.execute(
-        "SELECT n, state, status, ended_at FROM history WHERE rev > %s AND rev <= %s ORDER BY n", [rev, until]
-    )
-    return parse_rows("history", result, lambda _, *row: parse_ended_run(*row))
-
-
-def read_samples(connection: Connection, item_id: str, run_id: str) -> list[Sample]:
-    """Return the samples of a run, oldest first."""
-    result = connection.execute(
-        "SELECT at, value, completed FROM samples WHERE id = %s AND run_id = %s ORDER BY at", [item_id, run_id]
-    )
-    return parse_records(Sample, result)
+    return bool(runs == TRIM_BATCH_SIZE)
 
 
 def read_due_notices(
@@ -368,13 +402,18 @@ def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:
 
 
 def _save_credential(
-    cursor: Cursor, kind: str, record_id: str, record: KeyRecord | SessionRecord | ShareRecord, used_at: float | None
+    cursor: Cursor,
+    kind: str,
+    record_id: str,
+    record: KeyRecord | SessionRecord | ShareRecord | PushSubscription | PingTokenRecord,
+    used_at: float | None,
 ) -> None:
     cursor.execute(
         "INSERT INTO credentials (kind, id, state, used_at) VALUES (%s, %s, %s, %s) "
         "ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, used_at = excluded.used_at",
         [kind, record_id, _encode_json(record), used_at],
     )
+    require_count(cursor, 1)
 
 
 def _retire_secrets(cursor: Cursor, key_id: str, kept_hashes: Sequence[str] = ()) -> None:

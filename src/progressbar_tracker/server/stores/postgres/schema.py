@@ -1,4 +1,4 @@
-"""Migrations of the schema on PostgreSQL, and connections to a database of this version.
+"""Migrations of the schema on PostgreSQL.
 
 ``MIGRATIONS[n]`` upgrades version ``n`` to ``n + 1``. Never edit a released one. Keys, sessions and shares are stored
 as JSON, because they are always read as a whole: a new field needs no migration.
@@ -6,24 +6,18 @@ as JSON, because they are always read as a whole: a new field needs no migration
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from typing import TYPE_CHECKING, Final, LiteralString
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.settings import strip_password
 
+from .database import Database
+
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    from psycopg.rows import TupleRow
-
-    Connection: TypeAlias = psycopg.Connection[TupleRow]
+    from .database import Connection
 
 NOTIFY_CHANNEL: Final = "progressbar_tracker"
 """Receives a notification for each commit."""
@@ -31,13 +25,48 @@ NOTIFY_CHANNEL: Final = "progressbar_tracker"
 MIGRATION_LOCK_ID: Final = 0x70627432
 LEADER_LOCK_ID: Final = 0x70627433
 STARTUP_LOCK_ID: Final = 0x70627434
-"""Advisory locks for the migration, for the leader, and for the creation of the first keys."""
+TRIM_LOCK_ID: Final = 0x70627435
+"""Advisory locks for the migration, the leader, the creation of the first keys, and the trim of the log of changes."""
 
-CONNECT_TIMEOUT: Final = 5
+FILL_RUNS: Final[tuple[LiteralString, ...]] = (
+    # A row with invalid JSON keeps the columns of the history.
+    """CREATE FUNCTION extract_run(state text, OUT run_id text, OUT parent text, OUT started_at float8,
+        OUT created_at float8, OUT title text, OUT error text) LANGUAGE plpgsql AS $$
+        BEGIN
+            SELECT r.run_id, r.parent, r.started_at, r.created_at, r.title, r.error
+            INTO run_id, parent, started_at, created_at, title, error
+            FROM json_to_record(state::json) AS r
+            (run_id text, parent text, started_at float8, created_at float8, title text, error text);
+        EXCEPTION WHEN others THEN
+            run_id := NULL;
+        END $$""",
+    """CREATE PROCEDURE fill_runs() LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO runs (n, id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error)
+            SELECT n, id, coalesce(r.run_id, h.run_id), nullif(r.parent, ''), "group", status,
+                CASE WHEN status <> 'failed' AND r.parent <> '' THEN 1 ELSE 0 END,
+                coalesce(nullif(r.started_at, 0), r.created_at, ended_at), ended_at, coalesce(r.title, ''),
+                left(split_part(r.error, E'\\n', 1), 200)
+            FROM history AS h CROSS JOIN LATERAL json_to_record(h.state::json) AS r
+                (run_id text, parent text, started_at float8, created_at float8, title text, error text);
+        EXCEPTION WHEN others THEN  -- some row is unreadable: convert them one by one, which is slow
+            INSERT INTO runs (n, id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error)
+            SELECT n, id, coalesce(r.run_id, h.run_id), nullif(r.parent, ''), "group", status,
+                CASE WHEN status <> 'failed' AND r.parent <> '' THEN 1 ELSE 0 END,
+                coalesce(nullif(r.started_at, 0), r.created_at, ended_at), ended_at, coalesce(r.title, ''),
+                left(split_part(r.error, E'\\n', 1), 200)
+            FROM history AS h CROSS JOIN LATERAL extract_run(h.state) AS r;
+        END $$""",
+    "CALL fill_runs()",
+    "DROP PROCEDURE fill_runs()",
+    "DROP FUNCTION extract_run(text)",
+)
+"""Fill the table of runs from the history."""
 
 MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
     (
-        # The lock of this single row orders all commits: revisions have no gaps and become visible in order.
+        # The lock of this single row orders all commits: revisions have no gaps and become visible in order. A commit
+        # takes it last, see the writer.
         """CREATE TABLE meta (
             one boolean PRIMARY KEY DEFAULT true CHECK (one),
             epoch text NOT NULL,
@@ -112,66 +141,98 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
     (  # permanently refused secrets
         'CREATE TABLE ended_secrets (hash text COLLATE "C" PRIMARY KEY)',
     ),
+    (  # the curves of runs, and former successful runs by id and by pattern; those of earlier versions have no pattern
+        """CREATE TABLE curves (
+            id text COLLATE "C",
+            run_id text COLLATE "C",
+            curve bytea NOT NULL,
+            PRIMARY KEY (id, run_id)
+        )""",
+        'ALTER TABLE history ADD COLUMN pattern text COLLATE "C"',
+        "CREATE INDEX history_succeeded_id ON history (id, n) WHERE status = 'succeeded'",
+        """CREATE INDEX history_succeeded_pattern ON history (pattern, n)
+        WHERE status = 'succeeded' AND pattern IS NOT NULL""",
+    ),
+    (  # the searched columns of the history, in a small table: no search or timeline reads whole items
+        """CREATE TABLE runs (
+            n bigint PRIMARY KEY,
+            id text COLLATE "C" NOT NULL,
+            run_id text COLLATE "C" NOT NULL,
+            parent text COLLATE "C",
+            "group" text COLLATE "C",
+            status text COLLATE "C" NOT NULL,
+            is_inner integer NOT NULL,
+            started_at double precision NOT NULL,
+            ended_at double precision NOT NULL,
+            title text COLLATE "C" NOT NULL,
+            error text COLLATE "C"
+        )""",
+        *FILL_RUNS,
+        "CREATE INDEX runs_id ON runs (id, n)",
+        "CREATE INDEX runs_run_id ON runs (run_id, n)",
+        "CREATE INDEX runs_parent ON runs (parent, n) WHERE parent IS NOT NULL",
+        'CREATE INDEX runs_group ON runs ("group", n)',
+        "CREATE INDEX runs_status ON runs (status, n)",
+        'CREATE INDEX runs_ended_at ON runs (is_inner, ended_at, started_at, "group")',
+        "DROP INDEX history_id",
+        "DROP INDEX history_group",
+        "DROP INDEX history_status",
+    ),
+    (  # the log of commits: rows need no revision, so their writers assign it last, and an update touches no index
+        """CREATE TABLE changes (
+            rev bigint PRIMARY KEY,
+            since bigint NOT NULL,
+            ids text NOT NULL,
+            runs text
+        )""",
+        "DELETE FROM items WHERE state IS NULL",
+        "ALTER TABLE items DROP COLUMN rev, DROP COLUMN gone_at, ALTER COLUMN state SET NOT NULL",
+        "ALTER TABLE history DROP COLUMN rev",
+        "ALTER TABLE meta DROP COLUMN forgotten_rev",
+    ),
+    (  # the last lines of the output of runs, compressed
+        """CREATE TABLE tails (
+            id text COLLATE "C",
+            run_id text COLLATE "C",
+            at double precision NOT NULL,
+            tail bytea NOT NULL,
+            PRIMARY KEY (id, run_id)
+        )""",
+    ),
+    (  # when items are expected to start, and how far their monitor is; the row of the monitor orders the revisions
+        """CREATE TABLE schedules (
+            id text COLLATE "C" PRIMARY KEY,
+            rev bigint NOT NULL,
+            state text NOT NULL,
+            started_at double precision NOT NULL DEFAULT 0,
+            missed_at double precision NOT NULL DEFAULT 0
+        )""",
+        "CREATE INDEX schedules_rev ON schedules (rev)",
+        """CREATE TABLE schedule_monitor (
+            one boolean PRIMARY KEY DEFAULT true CHECK (one),
+            rev bigint NOT NULL DEFAULT 0,
+            dropped_rev bigint NOT NULL DEFAULT 0,
+            state text
+        )""",
+        "INSERT INTO schedule_monitor DEFAULT VALUES",
+    ),
 )
 
 
-def connect(url: str) -> Connection:
-    """Return a connection in autocommit mode, with timeouts.
-
-    Raises:
-        psycopg.Error: The connection failed.
-    """
-    connection = psycopg.connect(add_timeouts(url), autocommit=True)
-    try:
-        set_search_path(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def abort_connection(connection: Connection) -> None:
-    """Shut the socket of a connection down, so that a thread that waits for a response fails at once."""
-    with contextlib.suppress(psycopg.Error, OSError, ValueError):
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as other:
-            other.shutdown(socket.SHUT_RDWR)
-
-
-def set_search_path(connection: Connection) -> None:
-    """Select the schema of this program."""
-    connection.execute("SET search_path TO progressbar_tracker")
-
-
-def add_timeouts(url: str) -> str:
-    """Return a connection string with timeouts for the network and for locks of other servers.
-
-    Raises:
-        psycopg.ProgrammingError: The string is invalid.
-    """
-    return make_conninfo(
-        url,
-        connect_timeout=CONNECT_TIMEOUT,
-        application_name="progressbar-tracker",
-        # Limits how long a server that hangs in a transaction can block the others.
-        options="-c idle_in_transaction_session_timeout=5s -c statement_timeout=30s -c lock_timeout=10s",
-        tcp_user_timeout=10_000,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=2,
-    )
-
-
-def ensure_schema(url: str) -> None:
-    """Migrate a database to the newest schema if necessary.
+def open_database(url: str) -> Database:
+    """Return a database with the newest schema, to which it is migrated if necessary.
 
     Raises:
         ConfigError: The database cannot be used, in one sentence.
     """
     try:
-        with psycopg.connect(add_timeouts(url), autocommit=True) as connection:
+        database = Database(url)
+        with database.connect() as connection:
+            database.check_pooling(connection)
             _migrate(connection, url)
     except psycopg.Error as error:
         raise ConfigError(f"the database {strip_password(url)} cannot be used: {summarize_error(error)}") from error
+    return database
 
 
 def _migrate(connection: Connection, url: str) -> None:
@@ -193,7 +254,8 @@ def _migrate(connection: Connection, url: str) -> None:
                 f"the database {strip_password(url)} was written by a newer version of progressbar-tracker "
                 f"(schema {version}, this one knows {newest})"
             )
-        connection.execute("SET LOCAL search_path TO progressbar_tracker")
+        # An index of a large history takes longer than the statement timeout of a server.
+        connection.execute("SET LOCAL statement_timeout = 0")
         for migration in MIGRATIONS[version:]:
             for statement in migration:
                 connection.execute(statement)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import weakref
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import psycopg
 import psycopg_pool
@@ -13,37 +12,44 @@ import psycopg_pool
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.clock import read_monotonic
+from progressbar_tracker.server.items.former_runs import MAX_FORMER_RUNS
 from progressbar_tracker.server.settings import strip_password
 from progressbar_tracker.server.stores.base import (
+    ALL_RUNS,
     ChangeBatch,
     Credentials,
+    HistoryFilter,
     HistoryRow,
     ItemRow,
     StoredState,
     StoreError,
+    Timeline,
 )
 from progressbar_tracker.server.stores.group_commit import GroupCommitStore
 
-from . import follower, rows
+from . import credential_rows, follower, rows, run_queries, schedules
+from .database import CONNECT_TIMEOUT, Connection, abort_connection
 from .follower import Follower
-from .schema import (
-    CONNECT_TIMEOUT,
-    STARTUP_LOCK_ID,
-    abort_connection,
-    add_timeouts,
-    ensure_schema,
-    set_search_path,
-)
+from .schema import STARTUP_LOCK_ID, open_database
 from .writer import PostgresWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from types import TracebackType
 
-    from progressbar_tracker.server.models import DeliveryStats, EndStatus, Item, KeyRecord, Notice, Sample
+    from progressbar_tracker.server.items.curves import Curve
+    from progressbar_tracker.server.items.former_runs import FormerRunRow
+    from progressbar_tracker.server.models import (
+        DeliveryStats,
+        Item,
+        KeyRecord,
+        Notice,
+        RunRow,
+        Sample,
+        ScheduleRecord,
+        StoredTail,
+    )
     from progressbar_tracker.server.pools import Cancellation
-
-    from .schema import Connection
 
 MAX_READ_CONNECTIONS: Final = 6
 """More than all concurrent searches and history queries use."""
@@ -57,39 +63,43 @@ class PostgresStore(GroupCommitStore):
 
     Args:
         url: ``postgresql://user:password@host:port/name``, or any connection string of libpq.
-        now: Seconds since the epoch.
 
     Raises:
         ConfigError: The database does not answer, refuses the connection, or belongs to a newer version.
     """
 
-    def __init__(self, url: str, *, now: Callable[[], float] = time.time) -> None:
-        ensure_schema(url)
-        self._url = url
+    def __init__(self, url: str) -> None:
+        self._database = database = open_database(url)
         self._publish: Callable[[ChangeBatch], None] = _discard_batch
         self._follower: Follower | None = None
         self.rev = 0
         self.epoch = ""
-        self._credentials_rev = 0
+        self._database_id = ""
+        self._loaded_timeline = self._credentials_rev = self._schedules_rev = 0
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._loaded_at = read_monotonic()
-        self._pool = psycopg_pool.ConnectionPool(
-            add_timeouts(url),
+
+        class PooledConnection(Connection):
+            @classmethod
+            def connect(cls, *_: object, **__: object) -> Connection:  # type: ignore[override]  # as the pool calls it
+                return database.connect()
+
+        self._pool: psycopg_pool.ConnectionPool[Connection] = psycopg_pool.ConnectionPool(
+            connection_class=PooledConnection,
             min_size=1,
             max_size=MAX_READ_CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
-            kwargs={"autocommit": True},
-            configure=self._register_connection,
-            check=psycopg_pool.ConnectionPool.check_connection,
+            configure=self._connections.add,
+            check=self._check_connection,
             name="progressbar-readers",
             open=True,
         )
-        self._writer = PostgresWriter(url, now=now, publish=lambda batch: self._publish(batch))
+        self._writer = PostgresWriter(database, publish=lambda batch: self._publish(batch))
         super().__init__(self._writer)
         try:
             with self._borrow_connection() as connection:
-                (epoch,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
-                self.epoch = str(epoch)
+                (database_id,) = connection.execute("SELECT epoch FROM meta").fetchone() or ("",)
+                self._database_id = str(database_id)
         except StoreError as error:
             self.close()
             raise ConfigError(f"the database {strip_password(url)} cannot be used: {error}") from error
@@ -113,6 +123,11 @@ class PostgresStore(GroupCommitStore):
         return self
 
     @property
+    def timeline(self) -> int:
+        """The newest timeline of the database, see :class:`~.database.Database`."""
+        return self._database.timeline
+
+    @property
     def is_leader(self) -> bool:
         """Whether this server runs background maintenance."""
         return self._follower is not None and self._follower.is_leader
@@ -132,23 +147,33 @@ class PostgresStore(GroupCommitStore):
         self._loaded_at = read_monotonic()
         with self._borrow_connection() as connection:
             stored, self.rev = follower.read_all_items(connection)
-            credentials = rows.read_credentials(connection)
-            sampled_runs = rows.read_sampled_runs(connection)
-        self._credentials_rev = credentials.rev
+            credentials = credential_rows.read_credentials(connection)
+            sampled_runs = run_queries.read_sampled_runs(connection)
+            curves = run_queries.read_running_curves(connection)
+            records, revisions = schedules.read_all_schedules(connection)
+            self._loaded_timeline = connection.timeline
+        self._credentials_rev, self._schedules_rev = credentials.rev, revisions.rev
+        self.epoch = follower.build_epoch(self._database_id, self._loaded_timeline)
         items = [row.item for row in stored.values() if row.item is not None]
         return StoredState(
-            items, credentials.keys, credentials.rev, credentials.sessions, sampled_runs, credentials.shares
-        )
+            items, credentials.keys, credentials.rev, credentials.sessions, sampled_runs, credentials.shares, curves,
+            records, subscriptions=credentials.subscriptions, vapid_key=credentials.vapid_key,
+            ping_tokens=credentials.ping_tokens,
+        )  # fmt: skip
 
     def follow(self, publish: Callable[[ChangeBatch], None]) -> None:
         """Publish all changes of the database since it was loaded."""
         self._publish = publish
         self._follower = Follower(
-            self._url,
+            self._database,
+            database_id=self._database_id,
+            timeline=self._loaded_timeline,
             rev=self.rev,
             credentials_rev=self._credentials_rev,
+            schedules_rev=self._schedules_rev,
             publish=publish,
             drain_uncertain=self._writer.drain_uncertain,
+            forget_commits=self._writer.forget_commits,
         )
 
     def find_pending_base(self, item_id: str, rev: int) -> Item | bool:
@@ -178,20 +203,25 @@ class PostgresStore(GroupCommitStore):
         with self._borrow_connection() as connection:
             return follower.read_items(connection, ids)
 
+    def read_schedules(self, ids: Iterable[str]) -> list[ScheduleRecord]:
+        """Return the stored schedules of some ids."""
+        with self._borrow_connection() as connection:
+            return schedules.read_schedules(connection, ids)
+
     def read_credentials(self) -> Credentials:
         """Return the stored credentials."""
         with self._borrow_connection() as connection:
-            return rows.read_credentials(connection)
+            return credential_rows.read_credentials(connection)
 
     @property
     def database_id(self) -> str:
         """A unique id of this database."""
-        return self.epoch
+        return self._database_id
 
     def is_secret_retired(self, secret_hash: str) -> bool:
         """Return whether a secret once belonged to a key, and no longer does."""
         with self._borrow_connection() as connection:
-            return rows.is_secret_retired(connection, secret_hash)
+            return credential_rows.is_secret_retired(connection, secret_hash)
 
     def read_keys(self) -> tuple[list[KeyRecord], int]:
         """Return all keys and their revision."""
@@ -206,25 +236,64 @@ class PostgresStore(GroupCommitStore):
 
     def read_history(
         self,
+        criteria: HistoryFilter = ALL_RUNS,
         *,
-        group: str | None = None,
-        status: EndStatus | None = None,
-        item_id: str | None = None,
-        text: str | None = None,
         after: int | None = None,
         limit: int = 100,
         cancellation: Cancellation | None = None,
     ) -> list[HistoryRow]:
         """Return runs that left the board, newest first."""
         with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
-            return rows.read_history(
-                connection, group=group, status=status, item_id=item_id, text=text, after=after, limit=limit
-            )
+            return run_queries.read_history(connection, criteria, after=after, limit=limit)
+
+    def read_timeline(
+        self,
+        since: float,
+        until: float,
+        *,
+        group: str | None = None,
+        limit: int,
+        cancellation: Cancellation | None = None,
+    ) -> Timeline:
+        """Return the runs of the history that overlap an interval, without inner ones that have not failed."""
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return run_queries.read_timeline(connection, since, until, group, limit)
+
+    def read_recent_runs(
+        self, ids: Collection[str], *, limit: int, cancellation: Cancellation | None = None
+    ) -> dict[str, list[RunRow]]:
+        """Return the newest runs of many ids, newest first."""
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return run_queries.read_recent_runs(connection, ids, limit)
 
     def read_samples(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> list[Sample]:
         """Return the samples of a run, oldest first."""
         with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
-            return rows.read_samples(connection, item_id, run_id)
+            return run_queries.read_samples(connection, item_id, run_id)
+
+    def read_former_runs(
+        self,
+        keys: Collection[str],
+        *,
+        by: Literal["id", "pattern"],
+        limit: int = MAX_FORMER_RUNS,
+        cancellation: Cancellation | None = None,
+    ) -> dict[str, list[FormerRunRow]]:
+        """Return the successful runs of many ids or patterns, newest first."""
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return run_queries.read_former_runs(connection, keys, by, limit)
+
+    def read_curves(
+        self, runs: Collection[tuple[str, str]], *, cancellation: Cancellation | None = None
+    ) -> dict[tuple[str, str], Curve]:
+        """Return the stored curves of runs, by id and run id."""
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return run_queries.read_curves(connection, runs)
+
+    def read_tail(self, item_id: str, run_id: str, *, cancellation: Cancellation | None = None) -> StoredTail | None:
+        """Return the output tail of a run, or ``None``."""
+        with self._borrow_connection() as connection, _interrupt_on_cancel(connection, cancellation):
+            return run_queries.read_tail(connection, item_id, run_id)
 
     def read_due_notices(self, now: float, limit: int, *, excluded_channels: Collection[str] = ()) -> list[Notice]:
         """Return the notices that are due, longest due first."""
@@ -253,9 +322,9 @@ class PostgresStore(GroupCommitStore):
         if self._follower is not None:
             self._follower.close()
 
-    def _register_connection(self, connection: Connection) -> None:
-        set_search_path(connection)
-        self._connections.add(connection)
+    def _check_connection(self, connection: Connection) -> None:
+        self._database.check_connection(connection)
+        psycopg_pool.ConnectionPool.check_connection(connection)
 
     def _borrow_connection(self) -> _ReadConnection:
         return _ReadConnection(self._pool)

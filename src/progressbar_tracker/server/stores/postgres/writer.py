@@ -1,4 +1,8 @@
-"""Write to a PostgreSQL database that other servers share: lock, merge, assign revisions, commit.
+"""Write to a PostgreSQL database that other servers share: lock, merge, write, assign revisions, commit.
+
+The lock of the only row of ``meta`` orders the commits of all servers. So the last statement takes it, after all rows
+are written, and the database receives that statement together with COMMIT: it holds the lock for one insert and the
+commit itself, and never waits for a server meanwhile.
 
 A queued state keeps the base of the oldest state that it replaces, so that a conflict can be merged. The revision of a
 committed item is remembered until the follower publishes it. Until then, an older row of the item is outdated.
@@ -8,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -21,6 +25,8 @@ from progressbar_tracker.server.mutations import (
     AddHistory,
     AddSample,
     DropItem,
+    Probe,
+    SaveCurve,
     SaveItem,
     TrimHistory,
     Write,
@@ -37,18 +43,25 @@ from progressbar_tracker.server.stores.group_commit import (
 
 from . import rows
 from .conflicts import ConflictResolver
-from .schema import NOTIFY_CHANNEL, abort_connection, connect
+from .database import SharedBackendError, abort_connection
+from .schedules import SCHEDULE_WRITES, write_schedules
+from .schema import NOTIFY_CHANNEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from .schema import Connection
+    from psycopg.rows import TupleRow
+
+    from .database import Connection, Database
 
 FLUSH_DELAY: Final = 0.25
 """Seconds that queued states may wait."""
 
-TOMBSTONE_RETENTION: Final = 3600.0
-"""Seconds until the tombstone of a deleted item is removed."""
+CHANGES_RETENTION: Final = 120.0
+"""Seconds for which the log of changes is kept. A server that was cut off for longer reads everything again."""
+
+CHANGES_TRIM_INTERVAL: Final = 10.0
+"""Minimum seconds between two trims of the log of changes by one server."""
 
 MAX_ATTEMPTS: Final = 5
 """Attempts for one group, if other servers create the same items at the same time."""
@@ -69,24 +82,24 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
     """Commits writes to a database that other servers share, in groups.
 
     Args:
-        url: The database.
-        now: Seconds since the epoch.
+        database: The database.
         publish: Receives the rows of items whose queued states turned out to be outdated.
 
     Attributes:
         credentials_rev: The newest revision of keys, sessions and shares that this server wrote.
     """
 
-    def __init__(self, url: str, *, now: Callable[[], float], publish: Callable[[ChangeBatch], None]) -> None:
+    def __init__(self, database: Database, *, publish: Callable[[ChangeBatch], None]) -> None:
         super().__init__(FLUSH_DELAY)
         self.credentials_rev = 0
-        self._url = url
-        self._now = now
+        self._database = database
+        self._timeline = database.timeline  # of the latest connection
         self._publish = publish
         self._connection: Connection | None = None
         self._pending_ids: Counter[str] = Counter()  # items of submitted writes, until their group is finished
         self._committed_revs: dict[str, int] = {}  # committed items that the follower has not read, by revision
         self._uncertain_ids: set[str] = set()
+        self._trim_marks: deque[tuple[float, int]] = deque()  # instants and the revisions that were reached
         self._retry_at = float("-inf")
         self._is_committing = False  # the latest statement is a COMMIT: if it fails, its outcome is unknown
         self._is_abandoned = False
@@ -111,6 +124,12 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
                 if self._committed_revs[item_id] > rev:
                     return
                 del self._committed_revs[item_id]
+
+    def forget_commits(self) -> None:
+        """Forget all commits before the follower reads everything again: some are lost, and their revisions free."""
+        with self._condition:
+            self._committed_revs.clear()
+            self.credentials_rev = 0
 
     def drain_uncertain(self) -> set[str]:
         """Return, once, the items of failed commits: the follower reads them again."""
@@ -172,6 +191,9 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
                 for item_id in result.changed_ids:
                     self._committed_revs.pop(item_id, None)
                     self._committed_revs[item_id] = result.rev
+                if self._timeline != self._database.timeline:  # the follower has seen a newer one meanwhile
+                    self._committed_revs.clear()
+                    self._uncertain_ids |= result.changed_ids
             super()._finish_group(result)
         if result.stale_rows:
             self._publish(ChangeBatch(result.stale_rows, out_of_order=True))
@@ -199,12 +221,23 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
 
     def _write_group(self, waiters: list[PostgresWaiter], queued: dict[object, Write]) -> GroupResult[PostgresWaiter]:
         self._is_committing = False
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url)
+        connection = self._connect()
         for _ in range(MAX_ATTEMPTS):
-            with contextlib.suppress(_CollisionError):
-                return self._transact(self._connection, waiters, queued)
+            with contextlib.suppress(_CollisionError, psycopg.errors.DeadlockDetected):
+                result = self._transact(connection, waiters, queued)
+                self._database.check_connection(connection)  # a commit on a former primary is lost
+                return result
         raise StoreError("other servers keep creating the same items")
+
+    def _connect(self) -> Connection:
+        connection = self._connection
+        if connection is not None and not connection.closed and connection.timeline == self._database.timeline:
+            return connection
+        self._drop_connection()
+        connection = self._connection = self._database.connect()
+        self._timeline = connection.timeline
+        self._trim_marks.clear()
+        return connection
 
     def _transact(
         self, connection: Connection, waiters: list[PostgresWaiter], queued: dict[object, Write]
@@ -212,15 +245,15 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
         self._is_committing = False
         queued_saves = [write for write in queued.values() if isinstance(write, SaveItem)]
         ids = {item_id for waiter in waiters for item_id in waiter.item_ids} | {write.item.id for write in queued_saves}
-        with connection.transaction(), connection.cursor() as cursor:
-            stored = rows.lock_items(cursor, ids)
-            resolver = ConflictResolver({item_id: row.item for item_id, row in stored.items()})
+        with _rolled_back(connection), connection.cursor() as cursor:
+            start_rev, stored = _begin(connection, cursor, ids)
+            resolver = ConflictResolver(stored)
             outcomes, other_writes = list[tuple[PostgresWaiter, StoreError | None]](), list[Write]()
             for waiter in waiters:
                 for save in waiter.preceding.values():
                     resolver.apply_queued(save)
                 if outdated := resolver.apply_writes(waiter.writes):
-                    current = {item_id: stored.get(item_id, ItemRow(0, None)) for item_id in outdated}
+                    current = {item_id: ItemRow(start_rev, stored.get(item_id)) for item_id in outdated}
                     outcomes.append((waiter, OutdatedError(current)))
                 else:
                     outcomes.append((waiter, None))
@@ -228,48 +261,106 @@ class PostgresWriter(GroupWriter[PostgresWaiter]):
             for save in queued_saves:
                 resolver.apply_queued(save)
             other_writes += [write for write in queued.values() if not isinstance(write, _ITEM_WRITES)]
-            rev = self._write_changes(cursor, resolver, stored, other_writes)
-            self._is_committing = True
+            rev = self._commit_changes(connection, cursor, self._write_changes(cursor, resolver, stored, other_writes))
         stale_rows = {
-            item_id: stored.get(item_id, ItemRow(0, None))
+            item_id: ItemRow(start_rev, stored.get(item_id))
             for item_id in resolver.stale_ids - resolver.changed_items.keys()
         }
         return GroupResult(outcomes, {}, rev, frozenset(resolver.changed_items), stale_rows)
 
     def _write_changes(
-        self, cursor: rows.Cursor, resolver: ConflictResolver, stored: dict[str, ItemRow], other_writes: Sequence[Write]
-    ) -> int | None:
+        self,
+        cursor: rows.Cursor,
+        resolver: ConflictResolver,
+        stored: dict[str, Item | None],
+        other_writes: Sequence[Write],
+    ) -> rows.Commit:
         rows.add_samples(cursor, [write for write in other_writes if isinstance(write, AddSample)])
+        rows.save_curves(cursor, [write for write in other_writes if isinstance(write, SaveCurve)])
+        probed_at: float | None = None
         for write in other_writes:
             if isinstance(write, TrimHistory):
-                if rows.trim_history(cursor, write, self._now() - TOMBSTONE_RETENTION):
+                if rows.trim_history(cursor, write):
                     self._continue_later(write, FLUSH_DELAY)
-            elif not isinstance(write, AddSample):
+            elif isinstance(write, Probe):
+                probed_at = write.at
+            elif not isinstance(write, (AddSample, SaveCurve, *SCHEDULE_WRITES)):
                 rows.execute_write(cursor, write)
-        credentials = sum(isinstance(write, CREDENTIAL_WRITES) for write in other_writes)
-        count = len(resolver.changed_items)
-        if not (count or resolver.ended_runs or credentials):
-            return None
-        # No other server gets a revision from here until the commit, so revisions become visible in order.
-        cursor.execute(
-            "UPDATE meta SET rev = rev + %s, credentials_rev = credentials_rev + %s RETURNING rev, credentials_rev",
-            [max(count, 1), credentials],
-        )
-        rev, credentials_rev = cursor.fetchone() or (0, 0)
-        if credentials:
-            # Set before the commit. Set later, credentials that the follower read earlier could undo this change.
-            self.credentials_rev = credentials_rev
-        if not rows.write_items(cursor, resolver.changed_items, stored, rev - count, self._now()):
+        schedule_writes = [write for write in other_writes if isinstance(write, SCHEDULE_WRITES)]
+        if schedule_writes:
+            write_schedules(cursor, schedule_writes)
+        if not rows.write_items(cursor, resolver.changed_items, stored):
             raise _CollisionError
-        rows.add_history(cursor, resolver.ended_runs, rev)
-        cursor.execute(_NOTIFY_STATEMENT)
+        runs = rows.add_history(cursor, resolver.ended_runs)
+        credentials = sum(isinstance(write, CREDENTIAL_WRITES) for write in other_writes)
+        return rows.Commit(resolver.changed_items.keys(), runs, credentials, probed_at)
+
+    def _commit_changes(self, connection: Connection, cursor: rows.Cursor, commit: rows.Commit) -> int | None:
+        """Commit a transaction; return its revision if servers have to read its changes."""
+        if not (commit.ids or commit.runs or commit.credentials):
+            if commit.probed_at is not None:
+                rows.record_probe(cursor, commit.probed_at)
+            self._is_committing = True
+            connection.commit()
+            return None
+        self._trim_changes(cursor)
+        try:
+            with connection.pipeline():
+                connection.execute(_NOTIFY_STATEMENT)
+                rows.record_commit(cursor, commit)
+                recorded: TupleRow | None = None
+                if commit.credentials:
+                    # Set before the commit. Set later, credentials that the follower read earlier could undo this
+                    # change. The lock waits for this server then, but credentials seldom change.
+                    recorded = cursor.fetchone()
+                    self.credentials_rev = recorded[1] if recorded else 0
+                self._is_committing = True
+                connection.execute("COMMIT")
+        except psycopg.errors.NotNullViolation:  # there is no revision
+            self._is_committing = False
+            raise StoreError("a statement has written 0 rows instead of 1") from None
+        except psycopg.Error as error:
+            # An error that leaves the connection open is one of the transaction, which is rolled back.
+            self._is_committing = self._is_committing and (connection.closed or error.sqlstate is None)
+            raise
+        rev, _ = recorded or cursor.fetchone() or (0, 0)
+        now = time.monotonic()
+        if not self._trim_marks or now >= self._trim_marks[-1][0] + CHANGES_TRIM_INTERVAL:
+            self._trim_marks.append((now, rev))
         return int(rev)
+
+    def _trim_changes(self, cursor: rows.Cursor) -> None:
+        if self._trim_marks and time.monotonic() >= self._trim_marks[0][0] + CHANGES_RETENTION:
+            rows.trim_changes(cursor, self._trim_marks.popleft()[1])
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(psycopg.Error):
                 self._connection.close()
             self._connection = None
+
+
+@contextlib.contextmanager
+def _rolled_back(connection: Connection) -> Iterator[None]:
+    """Roll the transaction back after an error."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            connection.rollback()
+        raise
+
+
+def _begin(connection: Connection, cursor: rows.Cursor, ids: Collection[str]) -> tuple[int, dict[str, Item | None]]:
+    """Begin a transaction; return a revision that the stored items have reached, and these, locked."""
+    with connection.pipeline():
+        connection.execute("BEGIN")
+        start = connection.execute("SELECT rev, pg_backend_pid() FROM meta")
+        stored = rows.lock_items(cursor, ids)
+    rev, backend_pid = start.fetchone() or (0, connection.backend_pid)
+    if backend_pid != connection.backend_pid:
+        raise SharedBackendError
+    return int(rev), stored
 
 
 # Once per commit: NOTIFY takes a lock of the whole database server.

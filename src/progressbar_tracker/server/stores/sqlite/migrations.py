@@ -7,6 +7,17 @@ from typing import Final
 APPLICATION_ID: Final = 0x70627431
 """Marks the SQLite files of this program."""
 
+FILL_RUNS: Final = """INSERT INTO runs
+    SELECT n, id, coalesce(json_extract(json, '$.run_id'), ''), nullif(json_extract(json, '$.parent'), ''), "group",
+        status, status <> 'failed' AND coalesce(json_extract(json, '$.parent'), '') <> '',
+        CAST(coalesce(nullif(json_extract(json, '$.started_at'), 0), json_extract(json, '$.created_at'), ended_at)
+            AS REAL),
+        ended_at, title, substr(json_extract(json, '$.error'), 1,
+            min(200, coalesce(nullif(instr(json_extract(json, '$.error'), char(10)), 0) - 1, 200)))
+    FROM (SELECT n, id, "group", status, ended_at, title, CASE WHEN json_valid(state) THEN state END AS json
+        FROM history)"""
+"""Fills the table of runs from the history, row by row. A row with invalid JSON keeps the columns of the history."""
+
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
@@ -97,5 +108,80 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE sessions ADD COLUMN credential TEXT",
         "CREATE TABLE ended_secrets (hash TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
         "INSERT INTO meta VALUES ('identity', random())",
+    ),
+    (  # the curves of runs, and former successful runs by id and by pattern; those of earlier versions have no pattern
+        """CREATE TABLE curves (
+            id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            curve BLOB NOT NULL,
+            PRIMARY KEY (id, run_id)
+        ) STRICT""",
+        "ALTER TABLE history ADD COLUMN pattern TEXT",
+        "CREATE INDEX history_succeeded_id ON history (id, n) WHERE status = 'succeeded'",
+        """CREATE INDEX history_succeeded_pattern ON history (pattern, n)
+        WHERE status = 'succeeded' AND pattern IS NOT NULL""",
+    ),
+    (  # the searched columns of the history, in a small table: no search or timeline reads whole items
+        """CREATE TABLE runs (
+            n INTEGER PRIMARY KEY,
+            id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            parent TEXT,
+            "group" TEXT,
+            status TEXT NOT NULL,
+            is_inner INTEGER NOT NULL,
+            started_at REAL NOT NULL,
+            ended_at REAL NOT NULL,
+            title TEXT NOT NULL,
+            error TEXT
+        ) STRICT""",
+        FILL_RUNS,
+        "CREATE INDEX runs_id ON runs (id, n)",
+        "CREATE INDEX runs_run_id ON runs (run_id, n)",
+        "CREATE INDEX runs_parent ON runs (parent, n) WHERE parent IS NOT NULL",
+        'CREATE INDEX runs_group ON runs ("group", n)',
+        "CREATE INDEX runs_status ON runs (status, n)",
+        'CREATE INDEX runs_group_status ON runs ("group", status, n)',
+        'CREATE INDEX runs_ended_at ON runs (is_inner, ended_at, started_at, "group")',
+        "DROP INDEX history_id",
+        "DROP INDEX history_group",
+        "DROP INDEX history_status",
+        "DROP INDEX history_group_status",
+    ),
+    (  # the last lines of the output of runs, compressed, and the keys that read them
+        """CREATE TABLE tails (
+            id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            at REAL NOT NULL,
+            tail BLOB NOT NULL,
+            PRIMARY KEY (id, run_id)
+        ) STRICT""",
+        "ALTER TABLE keys ADD COLUMN reads_tails INTEGER NOT NULL DEFAULT 0",
+    ),
+    (  # when items are expected to start, and how far their monitor is
+        """CREATE TABLE schedules (
+            id TEXT PRIMARY KEY,
+            state TEXT NOT NULL,
+            started_at REAL NOT NULL DEFAULT 0,
+            missed_at REAL NOT NULL DEFAULT 0
+        ) STRICT""",
+        """CREATE TABLE schedule_monitor (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            state TEXT NOT NULL
+        ) STRICT""",
+    ),
+    (  # browsers that follow items by Web Push, and the key that signs the messages
+        "CREATE TABLE subscriptions (subscription_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        "CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+    (  # tokens for pings
+        """CREATE TABLE ping_tokens (
+            token_id TEXT PRIMARY KEY,
+            hash TEXT NOT NULL,
+            name TEXT NOT NULL,
+            "group" TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            expires_at REAL
+        ) STRICT""",
     ),
 )

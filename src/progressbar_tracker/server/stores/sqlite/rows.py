@@ -9,29 +9,52 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import astuple
 
-from progressbar_tracker.server.models import MAX_WAITING_NOTICES, NOTICE_COLUMNS, Item, KeyRecord
+from progressbar_tracker.server.models import (
+    NOTICE_COLUMNS,
+    PUSH_CHANNEL_PREFIX,
+    Item,
+    KeyRecord,
+    max_waiting_of,
+)
 from progressbar_tracker.server.mutations import (
     AddHistory,
     AddNotice,
     AddSample,
+    AddVapidKey,
     DropItem,
     DropKey,
+    DropPingToken,
+    DropSchedule,
     DropSession,
     DropShare,
+    DropSubscription,
     MarkNotice,
+    MarkSchedules,
     Probe,
+    SaveCurve,
     SaveItem,
     SaveKey,
+    SavePingToken,
+    SaveSchedule,
     SaveSession,
     SaveShare,
+    SaveSubscription,
+    SaveTail,
     ThinSamples,
     TouchKey,
+    TouchSchedule,
     TouchSession,
     TrimHistory,
     TrimNotices,
     Write,
 )
-from progressbar_tracker.server.stores.reading import parse_records
+from progressbar_tracker.server.stores.reading import (
+    RUN_COLUMNS,
+    build_run_columns,
+    encode_tail,
+    find_run_pattern,
+    parse_records,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,6 +64,9 @@ ITEMS_PER_STATEMENT: Final = 1000
 
 SAMPLES_PER_STATEMENT: Final = 150
 """With five parameters per sample: an old SQLite permits 999 parameters."""
+
+CURVES_PER_STATEMENT: Final = 300
+"""With three parameters per curve."""
 
 MAX_ENDED_SAMPLES: Final = 100
 """Samples to keep of an ended run."""
@@ -67,6 +93,8 @@ def execute_writes(connection: sqlite3.Connection, writes: Sequence[Write]) -> l
             _save_items(connection, [write.item for write in group if isinstance(write, SaveItem)])
         elif kind is AddSample:
             _add_samples(connection, [write for write in group if isinstance(write, AddSample)])
+        elif kind is SaveCurve:
+            _save_curves(connection, [write for write in group if isinstance(write, SaveCurve)])
         elif kind is TrimHistory:
             unfinished += [trim for trim in group if isinstance(trim, TrimHistory) and _trim_history(connection, trim)]
         else:
@@ -83,26 +111,39 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
         case DropItem(item_id):
             connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
         case AddHistory(ended):
-            connection.execute(
-                'INSERT INTO history (id, title, "group", status, ended_at, state) VALUES (?, ?, ?, ?, ?, ?)',
+            cursor = connection.execute(
+                'INSERT INTO history (id, title, "group", status, ended_at, pattern, state) '
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     ended.item.id, ended.item.title, ended.item.group, ended.status, ended.ended_at,
-                    _encode(ended.item).decode(),
+                    find_run_pattern(ended.item.id), _encode(ended.item).decode(),
                 ),
             )  # fmt: skip
+            connection.execute(
+                f"INSERT INTO runs (n, {RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                (cursor.lastrowid, *build_run_columns(ended)),
+            )
             if (count := _count_samples(connection, ended.item)) > MAX_ENDED_SAMPLES:
                 _thin_samples(connection, ended.item.id, ended.item.run_id, -(-count // MAX_ENDED_SAMPLES))
         case AddSample() as sample:
             _add_samples(connection, [sample])
         case ThinSamples(item_id, run_id):
             _thin_samples(connection, item_id, run_id, 2)
+        case SaveCurve() as curve:
+            _save_curves(connection, [curve])
+        case SaveTail(item_id, run_id, tail):
+            connection.execute(
+                "INSERT OR REPLACE INTO tails (id, run_id, at, tail) VALUES (?, ?, ?, ?)",
+                (item_id, run_id, tail.at, encode_tail(tail.text)),
+            )
         case SaveKey(key):
             _retire_secrets(connection, key.key_id, kept_hashes=(key.hash, key.previous_hash))
             connection.execute(
-                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 (
                     key.key_id, key.name, key.type, key.hash, key.created_at, key.expires_at, key.revoked_at,
                     key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
+                    int(key.reads_tails),
                 ),
             )  # fmt: skip
             connection.execute(_KEYS_REV_UPDATE)
@@ -130,11 +171,50 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
             )
         case DropShare(share_id):
             connection.execute("DELETE FROM shares WHERE share_id = ?", (share_id,))
+        case SavePingToken(token):
+            connection.execute(
+                'INSERT OR REPLACE INTO ping_tokens (token_id, hash, name, "group", created_at, expires_at) '
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                astuple(token),
+            )
+        case DropPingToken(token_id):
+            connection.execute("DELETE FROM ping_tokens WHERE token_id = ?", (token_id,))
+        case SaveSchedule(schedule):
+            connection.execute(
+                "INSERT INTO schedules (id, state, started_at, missed_at) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+                (schedule.id, _encode(schedule).decode(), schedule.started_at, schedule.missed_at),
+            )
+        case DropSchedule(schedule_id):
+            connection.execute("DELETE FROM schedules WHERE id = ?", (schedule_id,))
+        case TouchSchedule(schedule_id, started_at, missed_at):
+            connection.execute(
+                "UPDATE schedules SET started_at = ?, missed_at = ? WHERE id = ?", (started_at, missed_at, schedule_id)
+            )
+        case MarkSchedules(mark):
+            connection.execute(
+                "INSERT OR REPLACE INTO schedule_monitor (one, state) VALUES (1, ?)", (_encode(mark).decode(),)
+            )
+        case SaveSubscription(subscription):
+            connection.execute(
+                "INSERT OR REPLACE INTO subscriptions (subscription_id, state) VALUES (?, ?)",
+                (subscription.subscription_id, _encode(subscription).decode()),
+            )
+        case DropSubscription(subscription_id):
+            connection.execute("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+            connection.execute(
+                "UPDATE outbox SET next_at = NULL, body = '', error = 'the subscription has ended' "
+                "WHERE channel = ? AND next_at IS NOT NULL",
+                (PUSH_CHANNEL_PREFIX + subscription_id,),
+            )
+        case AddVapidKey(private_key):
+            connection.execute("INSERT OR REPLACE INTO secrets (name, value) VALUES ('vapid', ?)", (private_key,))
         case AddNotice(notice):
+            most = max_waiting_of(notice)
             connection.execute(
                 f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
                 "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?)) < ? ON CONFLICT DO NOTHING",
-                (*astuple(notice), MAX_WAITING_NOTICES, MAX_WAITING_NOTICES),
+                (*astuple(notice), most, most),
             )
         case MarkNotice(notice_id, attempts, next_at, delivered_at, error):
             # A done notice keeps its id and loses its body.
@@ -163,6 +243,24 @@ DELIVERY_STATS_QUERY: Final = (
     "(SELECT error FROM outbox AS one WHERE one.channel = outbox.channel AND error IS NOT NULL "
     "ORDER BY at DESC LIMIT 1) FROM outbox GROUP BY channel ORDER BY channel"
 )
+
+
+FORMER_RUNS_QUERIES: Final = {
+    name: (
+        f"SELECT h.n, h.status, h.ended_at, h.state, h.{name} FROM json_each(?) AS key CROSS JOIN json_each(("  # noqa: S608
+        f"SELECT json_group_array(n) FROM (SELECT n FROM history INDEXED BY history_succeeded_{name} "
+        f"WHERE {name} = key.value AND status = 'succeeded' ORDER BY n DESC LIMIT ?))) AS found "
+        "CROSS JOIN history AS h ON h.n = found.value ORDER BY key.key, h.n DESC"
+    )
+    for name in ("id", "pattern")
+}
+"""The successful runs of many ids or patterns. CROSS JOIN fixes the order, so that SQLite scans no table."""
+
+CURVES_QUERY: Final = (
+    "SELECT c.id, c.run_id, c.curve FROM json_each(?) AS run CROSS JOIN curves AS c "
+    "ON c.id = json_extract(run.value, '$[0]') AND c.run_id = json_extract(run.value, '$[1]')"
+)
+"""The curves of many runs."""
 
 
 def _retire_secrets(
@@ -202,9 +300,22 @@ def _add_samples(connection: sqlite3.Connection, writes: Sequence[AddSample]) ->
         )
 
 
+def _save_curves(connection: sqlite3.Connection, writes: Sequence[SaveCurve]) -> None:
+    for start in range(0, len(writes), CURVES_PER_STATEMENT):
+        batch = writes[start : start + CURVES_PER_STATEMENT]
+        connection.execute(
+            f"INSERT OR REPLACE INTO curves (id, run_id, curve) VALUES {', '.join(['(?, ?, ?)'] * len(batch))}",  # noqa: S608
+            [field for write in batch for field in (write.id, write.run_id, write.curve)],
+        )
+
+
 def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> bool:
     """Delete a batch of the oldest runs that are too old or too many; return whether there may be more."""
     if trim.latest != math.inf:
+        connection.execute(
+            "UPDATE runs SET ended_at = ? WHERE n IN (SELECT n FROM history WHERE status = ? AND ended_at > ?)",
+            (trim.latest, trim.status, trim.latest),
+        )
         connection.execute(
             "UPDATE history SET ended_at = ? WHERE status = ? AND ended_at > ?", (trim.latest, trim.status, trim.latest)
         )
@@ -220,8 +331,10 @@ def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> bool:
         f"FROM history WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, TRIM_BATCH_SIZE),
     ).fetchall()
-    connection.executemany("DELETE FROM samples WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
-    connection.executemany("DELETE FROM history WHERE n = ?", [(n,) for n, _, _ in rows])
+    for table in ("samples", "curves", "tails"):
+        connection.executemany(f"DELETE FROM {table} WHERE id = ? AND run_id = ?", [row[1:] for row in rows])  # noqa: S608
+    for table in ("history", "runs"):
+        connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n, _, _ in rows])  # noqa: S608
     return len(rows) == TRIM_BATCH_SIZE
 
 
@@ -244,7 +357,7 @@ def _thin_samples(connection: sqlite3.Connection, item_id: str, run_id: str, ste
 
 _KEY_COLUMNS: Final = (
     "key_id, name, type, hash, created_at, expires_at, revoked_at, previous_hash, previous_until, last_used_at, "
-    '"group", imported'
+    '"group", imported, reads_tails'
 )
 
 

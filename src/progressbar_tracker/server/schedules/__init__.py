@@ -1,0 +1,1 @@
+"""Expected starts of items: when the next one is, and which were missed."""

@@ -1,0 +1,8 @@
+import typer
+
+
+def work(title, total, step, file):
+    with typer.progressbar(range(total), label=title, file=file) as bar:
+        for item in bar:
+            if step(item):
+                break
