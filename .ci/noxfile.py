@@ -34,9 +34,13 @@ INTERPRETER_TESTS = [
         )
     ),
 ]  # fmt: skip
-"""Tests whose result depends on the interpreter, and of the audit hook, which a run with coverage lacks."""
+"""Tests whose result depends on the interpreter."""
+
+UNSTABLE_TESTS_MAX = 10
+"""More failed tests than these are not run again: that many are no accident."""
 
 LONG_SESSIONS = (
+    "coverage",
     *(f"{session}({version})" for version in PYTHON_VERSIONS[1:] for session in ("interpreters", "tqdm")),
     "trainers", "fuzz", "crash(sqlite)", "crash(postgres)", "crash(postgres-outage)", "failover",
     "abuse", "soak", "chaos", "image",
@@ -133,19 +137,62 @@ def layers(session: nox.Session) -> None:
     run(session, "lint-imports")
 
 
+class Report(NamedTuple):
+    """What a report of pytest says."""
+
+    failed: list[str]
+    missing: list[str]
+
+
+def read_report(path: Path) -> Report:
+    """Return the failed tests, and the reasons of skipped ones that name a missing program."""
+    failed, missing = [], set()
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - written by pytest
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(f"{case.get('classname')}::{case.get('name')}")
+        if (skipped := case.find("skipped")) is not None:
+            reason = skipped.get("message", "")
+            if "install" in reason or "needs" in reason:
+                missing.add(reason)
+    return Report(failed, sorted(missing))
+
+
+def run_tests(session: nox.Session, *command: str) -> Report:
+    """Run pytest. Tests that fail are run once more, alone.
+
+    A test that passes alone depends on the load of the machine or on another test. That is a fault of the test, so the
+    last lines name it, but it says nothing about the change.
+    """
+    folder = Path(session.create_tmp()).resolve()
+    command += ("-o", f"cache_dir={folder / 'cache'}")
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    session.chdir(PROJECT_ROOT)
+    session.run(*command, f"--junit-xml={folder / 'report.xml'}", success_codes=(0, 1))
+    report = read_report(folder / "report.xml")
+    if len(report.failed) > UNSTABLE_TESTS_MAX:
+        session.error(f"{len(report.failed)} tests failed")
+    if report.failed:
+        session.run(*command, "--last-failed", "--last-failed-no-failures=none", "-n0")
+        session.warn(f"unstable tests, which passed alone only: {', '.join(report.failed)}")
+    return report
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; fail if a program that they need is missing. With arguments for pytest: without coverage."""
-    report = Path(session.create_tmp()).resolve() / "report.xml"
+    """Run the tests; fail if a program that they need is missing. With arguments for pytest: only these, and once."""
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
+    report = run_tests(session, str(BIN_FOLDER / "pytest"))
+    if report.missing:
+        session.error(f"a missing program or network skipped tests: {'; '.join(report.missing)}")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests with coverage, which makes them slower by half."""
     run(session, "coverage", "erase")
-    run(session, "pytest", "--cov", "--cov-report=term", f"--junit-xml={report}")
-    reasons = {skipped.get("message", "") for skipped in ET.parse(report).iter("skipped")}  # noqa: S314 - written by pytest
-    missing = sorted(reason for reason in reasons if "install" in reason or "needs" in reason)
-    if missing:
-        session.error(f"a missing program or network skipped tests: {'; '.join(missing)}")
+    run(session, "pytest", "--cov", "--cov-report=term")
 
 
 @nox.session
@@ -180,7 +227,7 @@ def interpreters(session: nox.Session, version: str) -> None:
     """Run the interpreter's tests on another version."""
     python = require_python(session, version)
     commands = make_venv(session, python, "-e", ".[dev]")
-    session.run(*python.prefix, str(commands / "pytest"), "-p", "no:cacheprovider", "-r", "", *INTERPRETER_TESTS)
+    run_tests(session, *python.prefix, str(commands / "pytest"), "-r", "", *INTERPRETER_TESTS)
 
 
 @nox.session

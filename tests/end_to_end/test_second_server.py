@@ -121,7 +121,7 @@ MOUNT_POINTS: list[Path] = []
 
 def mount(source: Path, target: Path) -> None:
     if subprocess.run(["mount", "--bind", source, target], capture_output=True).returncode:
-        pytest.skip("needs the permission to mount")
+        pytest.skip("the machine does not permit mounts")
     MOUNT_POINTS.append(target)
 
 
