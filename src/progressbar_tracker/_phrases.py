@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from ._models import floor_percent
-from ._text import format_age
+from ._text import format_age, format_duration, format_steps, round_to_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -285,7 +285,7 @@ def format_slowness(item: Mapping[str, object], now: float) -> str:
     if started_at is not None:
         if estimate is not None and estimate.finish_at is not None and estimate.remaining >= 0:
             duration = estimate.finish_at - started_at
-            text = _format_steps(_round_to_step(duration, _choose_step(duration, estimate.width)))
+            text = format_steps(round_to_step(duration, _choose_step(duration, estimate.width)))
             if usual < duration < MAX_REMAINING_SECONDS and text != usually:
                 return f"slower than usual: ~{text}, usually {usually}"
         elapsed = now - started_at
@@ -344,6 +344,8 @@ def format_usual_range(statistics: Mapping[str, object]) -> str:
     low, high = read_number(statistics, "low_duration_seconds"), read_number(statistics, "high_duration_seconds")
     if median is None or not 0 <= median < MAX_REMAINING_SECONDS:
         return ""
+    if low == median == high:
+        return f"usually {format_duration(median)}"  # a single run, whose exact duration is shown beside
     text = f"usually {format_rough_duration(median)}"
     if low is None or high is None or not 0 <= low <= median <= high < MAX_REMAINING_SECONDS:
         return text
@@ -365,7 +367,7 @@ def format_usual_start(statistics: Mapping[str, object], now: float, clock: Cloc
     start = read_number(statistics, "usual_start_seconds")
     if start is None or not 0 <= start <= 86400:
         return ""
-    at = _round_to_step(now // 86400 * 86400 + start, USUAL_START_STEP)
+    at = round_to_step(now // 86400 * 86400 + start, USUAL_START_STEP)
     text = format_clock_time(at, at, clock)
     return f"usually starts about {_add_suffix(text, clock)}" if text else ""
 
@@ -410,7 +412,7 @@ def format_rough_duration(seconds: float) -> str:
     >>> [format_rough_duration(seconds) for seconds in (2.4, 1512, 4000, 200_000)]
     ['2 s', '25 min', '1 h 5 min', '2 days 8 h']
     """
-    return _format_steps(_round_to_step(max(seconds, 0.0), 1 if seconds < 60 else _choose_step(seconds, 0.0)))
+    return format_steps(round_to_step(max(seconds, 0.0), 1 if seconds < 60 else _choose_step(seconds, 0.0)))
 
 
 def get_start(item: Mapping[str, object]) -> float | None:
@@ -428,8 +430,8 @@ def _format_remaining(estimate: Estimate) -> str:
     if estimate.remaining >= MAX_REMAINING_SECONDS:
         return "years"
     seconds = max(estimate.remaining, 0.0)
-    rounded = _round_to_step(seconds, _choose_step(seconds, estimate.width))
-    return f"~{_format_steps(rounded)}" if rounded else ""
+    rounded = round_to_step(seconds, _choose_step(seconds, estimate.width))
+    return f"~{format_steps(rounded)}" if rounded else ""
 
 
 def _choose_step(seconds: float, width: float) -> int:
@@ -437,23 +439,6 @@ def _choose_step(seconds: float, width: float) -> int:
     smallest = next((step for limit, step in _SMALLEST_STEPS if seconds >= limit), _STEPS_SECONDS[0])
     limit = min(width / 4, seconds / 2)
     return max(smallest, max((step for step in _STEPS_SECONDS if step <= limit), default=0))
-
-
-def _round_to_step(seconds: float, step: int) -> int:
-    return math.floor(seconds / step + 0.5) * step
-
-
-def _format_steps(seconds: int) -> str:
-    """Return a rounded duration in its two largest units, without zeros."""
-    if seconds < 60:
-        return f"{seconds} s"
-    large, small, names = (
-        (60, 1, ("min", "s")) if seconds < 3600
-        else (3600, 60, ("h", "min")) if seconds < 2 * 86400
-        else (86400, 3600, ("days", "h"))
-    )  # fmt: skip
-    first, second = seconds // large, seconds % large // small
-    return f"{first} {names[0]} {second} {names[1]}" if second else f"{first} {names[0]}"
 
 
 def _format_clocks(estimate: Estimate, now: float, clock: Clock) -> tuple[str, str, str]:
@@ -489,7 +474,7 @@ def format_clock_time(at: float, now: float, clock: Clock, *, step: int = 60, ne
         step: Seconds to which the time is rounded.
         near: An instant whose day has just been named, and is not named again.
     """
-    local, today = _localize(_round_to_step(at, step), clock), _localize(now, clock)
+    local, today = _localize(round_to_step(at, step), clock), _localize(now, clock)
     if local is None or today is None:
         return ""
     days = (local.date() - today.date()).days
@@ -498,7 +483,7 @@ def format_clock_time(at: float, now: float, clock: Clock, *, step: int = 60, ne
     hour = local.strftime("%H:%M")
     if clock.locale == "en-US":
         hour = f"{local.hour % 12 or 12}:{local:%M} {'AM' if local.hour < 12 else 'PM'}"
-    named = today if near is None else _localize(_round_to_step(near, step), clock)
+    named = today if near is None else _localize(round_to_step(near, step), clock)
     is_named = named is not None and local.date() == named.date()
     return hour if is_named else f"{_WEEKDAY_NAMES[local.weekday()]} {hour}"
 

@@ -243,28 +243,42 @@ _UNIT_SECONDS: Final = {
 _DURATION_PIECE: Final = r"(\d{1,12}(?:\.\d{1,12})?)(s|min|m|h|d|w|y)?"
 
 
+def round_to_step(seconds: float, step: int) -> int:
+    """Return seconds rounded to a multiple of a step; half a step is rounded up."""
+    return int((seconds / step + 0.5) // 1) * step
+
+
+def format_steps(seconds: int) -> str:
+    """Return a rounded duration in its two largest units, without zeros."""
+    if seconds < 60:
+        return f"{seconds} s"
+    large, small, names = (
+        (60, 1, ("min", "s")) if seconds < 3600
+        else (3600, 60, ("h", "min")) if seconds < 2 * 86400
+        else (86400, 3600, ("days", "h"))
+    )  # fmt: skip
+    first, second = seconds // large, seconds % large // small
+    return f"{first} {names[0]} {second} {names[1]}" if second else f"{first} {names[0]}"
+
+
 def format_duration(seconds: float, *, decimals: int = 0) -> str:
-    """Return a duration in its two largest units, for a page or a message.
+    """Return a duration in its two largest units, rounded to the smaller one, for a page or a message.
 
     Args:
         seconds: The duration.
         decimals: The decimals of seconds below a minute.
 
-    >>> format_duration(59.4), format_duration(303), format_duration(3700), format_duration(200000)
-    ('59 s', '5 min 3 s', '1 h 1 min', '2 d 7 h')
+    >>> format_duration(59.4), format_duration(302.6), format_duration(3700), format_duration(200000)
+    ('59 s', '5 min 3 s', '1 h 2 min', '2 days 8 h')
     >>> format_duration(2.345, decimals=1), format_duration(1e9)
     ('2.3 s', 'ages')
     """
     if not seconds < _MAX_SECONDS:
         return "ages"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{seconds:.{decimals}f} s" if decimals else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    scale = 10**decimals
+    if decimals and (rounded := (seconds * scale + 0.5) // 1 / scale) < 60:
+        return f"{rounded:.{decimals}f} s"
+    return format_steps(round_to_step(seconds, 1 if seconds < 3600 else 60 if seconds < 2 * 86400 else 3600))
 
 
 def format_clock(seconds: float | None) -> str:

@@ -127,7 +127,7 @@ def test_description_of_an_ended_item_has_its_duration():
     ended = {**TRAINING_ITEM, "status": "succeeded", "ended_at": rfc3339(NOON_SECONDS), "eta": None, "finish_at": None}
     assert describe(ended, NOON_SECONDS + 9999) == {
         "count": "42 %, 42 / 100 steps",
-        "duration": "took 20 min 0 s, usual duration 25 min",
+        "duration": "took 20 min, usual duration 25 min",
     }
 
 
@@ -204,6 +204,17 @@ def test_get_begins_with_the_times(configured_server, command, monkeypatch):
     lines = command("get", "job").out.splitlines()
     assert lines[0].split(maxsplit=1) == ["alert", "no progress for 6 min, usually every 2 s"]
     assert "started_at" in {line.split()[0] for line in lines if line}
+
+
+def test_get_shows_measures_in_their_units(configured_server, command, monkeypatch):
+    def get_measured_item(*_):
+        yield from ()
+        return {**TRAINING_ITEM, "usual_gap_seconds": 0.559457540512085, "estimated_value": 1 / 3, "ttl": 90.0}
+
+    monkeypatch.setattr(ServerProtocol, "get", get_measured_item)
+    fields = dict(re.split("  +", line) for line in command("get", "job").out.splitlines() if line)
+    assert [fields[name] for name in ("usual_gap_seconds", "eta", "eta_high")] == ["0.56 s", "31 min", "47 min"]
+    assert (fields["estimated_value"], fields["ttl"]) == ("0.333333", "90.0")
 
 
 def test_watch_lines_are_not_repeated_while_time_passes(configured_server, command, monkeypatch):

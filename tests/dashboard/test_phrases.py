@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from progressbar_tracker import _amounts, _phrases
+from progressbar_tracker import _amounts, _phrases, _text
+from progressbar_tracker.cli.table import format_took
 from progressbar_tracker.server.models import rfc3339
 
 PHRASE_CASES = json.loads(Path(__file__).with_name("phrase_cases.json").read_text("utf-8"))
@@ -26,6 +27,11 @@ TIMELESS_PHRASES = AMOUNT_PHRASES | {
     "usual_range",
     "stop",
 }
+DURATION_CASES = {
+    0: "0 s", 0.49: "0 s", 0.5: "1 s", 12.87: "13 s", 59.4: "59 s", 59.5: "1 min", 60: "1 min", 61.49: "1 min 1 s",
+    302.6: "5 min 3 s", 3599.4: "59 min 59 s", 3599.5: "1 h", 3700: "1 h 2 min", 86400: "24 h", 100_000: "27 h 47 min",
+    172_769: "47 h 59 min", 172_770: "2 days", 200_000: "2 days 8 h", 999_999_999: "11574 days 2 h", 1e9: "ages",
+}  # fmt: skip
 UNIT_SECONDS = {"s": 1, "min": 60, "h": 3600, "days": 86400}
 
 # Imports the modules of the page, and renders each case.
@@ -102,6 +108,34 @@ def test_browser_phrase_passes_the_table(anonymous_page, server):
     assert [(case["case"], text) for case, text in zip(PHRASE_CASES, texts, strict=True)] == [
         (case["case"], case["text"]) for case in PHRASE_CASES
     ]
+
+
+@pytest.mark.parametrize(("seconds", "text"), DURATION_CASES.items())
+def test_python_duration_passes_the_table(seconds, text):
+    assert _text.format_duration(seconds) == text
+
+
+def test_browser_duration_passes_the_table(anonymous_page, server):
+    chance = random.Random(7)
+    cases = list(DURATION_CASES.items())
+    cases += [
+        (seconds, _text.format_duration(seconds)) for seconds in (math.exp(chance.uniform(-2, 21)) for _ in range(2000))
+    ]
+    anonymous_page.goto(f"{server.background.url}/login")
+    texts = anonymous_page.evaluate(
+        "async (cases) => {"
+        " const { formatDuration } = await import(`${location.origin}/static/format.js`);"
+        " return cases.map(([seconds]) => [seconds, formatDuration(seconds)]); }",
+        cases,
+    )
+    assert texts == [list(case) for case in cases]
+
+
+@pytest.mark.parametrize("seconds", [0.7, 12.87, 94.6, 599.5, 3599.6, 7000.2, 100_000.5, 400_000.4])
+def test_single_run_took_what_its_runs_usually_take(seconds):
+    ended_at = {"started_at": rfc3339(NOW), "ended_at": rfc3339(NOW + seconds)}
+    statistics = {f"{name}_duration_seconds": seconds for name in ("low", "median", "high")}
+    assert f"usually {format_took(ended_at)}" == _phrases.format_usual_range(statistics)
 
 
 def test_browser_and_python_agree_on_random_items(anonymous_page, server):

@@ -12,7 +12,7 @@ import click
 from progressbar_tracker._errors import ItemNotFoundError, TrackingWarning
 from progressbar_tracker._http.exchanges import request_statistics, request_tail
 from progressbar_tracker._models import ITEM_STATUSES
-from progressbar_tracker._text import sanitize_line
+from progressbar_tracker._text import format_duration, sanitize_line
 from progressbar_tracker._tracking.deadline import make_deadline
 from progressbar_tracker.cli.table import (
     ID_COLUMN,
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
     from progressbar_tracker._models import Item, ItemWrite, Status, StuckAfter
     from progressbar_tracker._tracking.deadline import DeadlineLike
+
+
+_MEASURED_DURATIONS: Final = frozenset({"eta", "eta_low", "eta_high", "usual_gap_seconds", "usual_duration_seconds"})
 
 
 def _format_lines(items: Sequence[Item], columns: int | None, offset: float) -> list[str]:
@@ -113,9 +116,7 @@ def get(item_id: str, url: str | None, as_json: bool, run_id: str | None) -> Non
     if times:
         click.echo()
     for name, value in shown.items():
-        entries = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
-        text = ", ".join(map(str, entries)) if isinstance(entries, list) else str(value)
-        click.echo(f"{name:<{width}}  {sanitize_line(text)}")
+        click.echo(f"{name:<{width}}  {sanitize_line(_format_field(name, value))}")
     tail = request(url, request_tail(item_id, str(item.get("run_id") or "-")))
     if tail:
         from progressbar_tracker._output_tail import clean_line
@@ -124,6 +125,16 @@ def get(item_id: str, url: str | None, as_json: bool, run_id: str | None) -> Non
         click.echo("\n".join(clean_line(line).expandtabs() for line in tail.split("\n")))
     if not is_listed and run_id is None:
         streams.print_note("The item has left the list: this is its last run.")
+
+
+def _format_field(name: str, value: object) -> str:
+    """Return the value of a field: a duration that the server measured in its units, and others as they are."""
+    if name in _MEASURED_DURATIONS and isinstance(value, int | float) and value >= 0:
+        return format_duration(value, decimals=2)
+    if isinstance(value, float):
+        return f"{value:.6g}" if name in ("value", "estimated_total", "estimated_value") else str(value)
+    entries = [f"{key}={entry}" for key, entry in value.items()] if isinstance(value, dict) else value
+    return ", ".join(map(str, entries)) if isinstance(entries, list) else str(value)
 
 
 @click.command(

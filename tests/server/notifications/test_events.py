@@ -227,7 +227,7 @@ def test_message_title_states_the_event(tmp_path: Path, event: str, title: str) 
     assert message.title == title
     assert message.text.splitlines() == [
         "ValueError: no",
-        "25 %, 1,000 of 4,000 rows, after 1 h 6 min, its deadline was 1970-01-01T00:00:05.000Z",
+        "25 %, 1,000 of 4,000 rows, after 1 h 7 min, its deadline was 1970-01-01T00:00:05.000Z",
         "a, group g, of ci, on box",
     ]
 
@@ -269,7 +269,7 @@ def test_message_has_the_estimate_in_utc() -> None:
     for event in ("50%", "late", "slower"):
         lines = render_message(make_notice(event, **estimate, basis="6 former runs")).text.splitlines()
         assert lines[:2] == [
-            "50 %, after 30 min 0 s",
+            "50 %, after 30 min",
             "~30 min left, about 01:31 UTC (01:25 to 01:47 UTC), from 6 former runs",
         ]
 

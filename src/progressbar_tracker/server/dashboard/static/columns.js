@@ -1,7 +1,7 @@
 // The last runs of an item as small columns: the height is the duration, and colour and shape are the status.
 
 import { createElement, createSvg } from "./dom.js";
-import { itemUrl } from "./format.js";
+import { formatDuration, itemUrl } from "./format.js";
 import { formatRoughDuration } from "./phrases.js";
 
 export const MAX_COLUMNS = 20;
@@ -60,7 +60,7 @@ export function describeColumns(item, runs) {
   const durations = ended.filter((run) => run.status === "succeeded").map((run) => run.duration_seconds ?? 0).sort((a, b) => a - b);
   const middle = durations.length / 2;
   const median = (durations[Math.ceil(middle) - 1] + durations[Math.floor(middle)]) / 2;
-  const usually = durations.length > 0 ? [`usually ${formatRoughDuration(median)}`] : [];
+  const usually = durations.length > 0 ? [`usually ${(durations.length === 1 ? formatDuration : formatRoughDuration)(median)}`] : [];
   const name = ended.length === 1 ? "last run" : `last ${ended.length} runs`;
   return `${name}: ${[...counts, ...usually].join(", ")}`;
 }

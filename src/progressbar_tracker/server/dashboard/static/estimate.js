@@ -2,6 +2,7 @@
 // functions and gives the reasons for the rules.
 
 import { formatClockTime, roundToStep } from "./clock.js";
+import { formatSteps } from "./format.js";
 
 /** @typedef {Partial<WireItem>} Item */
 /** @typedef {ReturnType<typeof import("./clock.js").createClock>} Clock */
@@ -93,15 +94,6 @@ export function chooseStep(seconds, width) {
   const [, smallest] = SMALLEST_STEPS.find(([limit]) => seconds >= limit) ?? [0, STEPS_SECONDS[0]];
   const limit = Math.min(width / 4, seconds / 2);
   return Math.max(smallest, STEPS_SECONDS.findLast((step) => step <= limit) ?? 0);
-}
-
-/** @param {number} seconds */
-export function formatSteps(seconds) {
-  if (seconds < 60) return `${seconds} s`;
-  const [large, small, first, second] =
-    seconds < 3600 ? [60, 1, "min", "s"] : seconds < 2 * 86400 ? [3600, 60, "h", "min"] : [86400, 3600, "days", "h"];
-  const rest = Math.floor((seconds % large) / small);
-  return `${Math.floor(seconds / large)} ${first}${rest > 0 ? ` ${rest} ${second}` : ""}`;
 }
 
 /**

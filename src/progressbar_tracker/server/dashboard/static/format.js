@@ -1,5 +1,7 @@
 // Formats numbers, states and instants of items, in the viewer's language.
 
+import { roundToStep } from "./clock.js";
+
 /** @type {Record<State, string>} */
 export const ICONS = {
   running: "▶", slower: "▷", stuck: "‖", stalled: "!", late: "◷", succeeded: "✓", failed: "✕", stopped: "■", deleted: "∅",
@@ -62,16 +64,26 @@ export function formatPercent(value) {
 }
 
 /**
- * Formats a duration with two units, such as "1 h 1 min".
+ * Formats a duration with two units, such as "1 h 2 min", rounded to the smaller one.
  *
  * @param {number} seconds
  */
 export function formatDuration(seconds) {
-  const floor = Math.floor;
-  if (seconds < 60) return `${floor(seconds)} s`;
-  if (seconds < 3600) return `${floor(seconds / 60)} min ${floor(seconds % 60)} s`;
-  if (seconds < 86400) return `${floor(seconds / 3600)} h ${floor((seconds % 3600) / 60)} min`;
-  return seconds < 1e9 ? `${floor(seconds / 86400)} d ${floor((seconds % 86400) / 3600)} h` : "ages";
+  if (!(seconds < 1e9)) return "ages";
+  return formatSteps(roundToStep(seconds, seconds < 3600 ? 1 : seconds < 2 * 86400 ? 60 : 3600));
+}
+
+/**
+ * Formats a rounded duration without zeros.
+ *
+ * @param {number} seconds
+ */
+export function formatSteps(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  const [large, small, first, second] =
+    seconds < 3600 ? [60, 1, "min", "s"] : seconds < 2 * 86400 ? [3600, 60, "h", "min"] : [86400, 3600, "days", "h"];
+  const rest = Math.floor((seconds % large) / small);
+  return `${Math.floor(seconds / large)} ${first}${rest > 0 ? ` ${rest} ${second}` : ""}`;
 }
 
 /**

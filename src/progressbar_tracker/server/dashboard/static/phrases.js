@@ -4,10 +4,10 @@
 
 import { formatClockTime, roundToStep, viewerClock } from "./clock.js";
 import {
-  MAX_REMAINING_SECONDS, chooseStep, formatClocks, formatRemaining, formatRoughDuration, formatSteps, getStart, isOverdue, isRunning,
+  MAX_REMAINING_SECONDS, chooseStep, formatClocks, formatRemaining, formatRoughDuration, getStart, isOverdue, isRunning,
   readEstimate, readInstant, readNumber,
 } from "./estimate.js";
-import { formatAge, formatCount, formatNumber, formatPercent } from "./format.js";
+import { formatAge, formatCount, formatDuration, formatNumber, formatPercent, formatSteps } from "./format.js";
 
 export { formatRoughDuration, getStart, readEstimate };
 
@@ -237,6 +237,7 @@ export function formatUsualRange(statistics) {
   const low = readNumber(statistics.low_duration_seconds);
   const high = readNumber(statistics.high_duration_seconds);
   if (median === null || !(median >= 0 && median < MAX_REMAINING_SECONDS)) return "";
+  if (low === median && median === high) return `usually ${formatDuration(median)}`; // a single run
   const text = `usually ${formatRoughDuration(median)}`;
   if (low === null || high === null || !(low >= 0 && low <= median && median <= high && high < MAX_REMAINING_SECONDS)) return text;
   const [first, last] = [formatRoughDuration(low), formatRoughDuration(high)];
