@@ -50,7 +50,7 @@ def test_unknown_schedule_is_one_line(command):
 
 
 def test_many_schedules_are_listed_page_by_page(command, monkeypatch):
-    monkeypatch.setattr("progressbar_tracker._http.exchanges.MAX_SCHEDULE_PAGE", 2)
+    monkeypatch.setattr("progressbar_tracker._http.schedules.MAX_SCHEDULE_PAGE", 2)
     for name in "abcde":
         command("schedule", "set", f"{name}&1", "--every", "1h")
     assert [schedule["id"] for schedule in command("schedule", "ls", "--json").json] == [

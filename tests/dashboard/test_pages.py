@@ -69,6 +69,29 @@ def test_refused_key_shows_the_reason(server, visit, profile):
     errors.clear()  # Chromium reports the 422
 
 
+def test_ping_token_is_created_used_and_revoked(server, visit):
+    server.set_schedule("backup", every=3600, group="<i>nightly")
+    page = visit("keys")
+    form = page.get_by_role("form", name="Make a ping token")
+    form.get_by_label("Name of the token").fill("<b>cron</b>")
+    form.get_by_label("Group of the items").fill("<i>nightly")
+    form.get_by_role("button", name="Make a token").click()
+    expect(page.locator("#new-ping-name")).to_be_focused()
+    url = page.locator("#ping-url").input_value()
+    expect(page.locator("#ping-line")).to_have_value(f"curl -fsS -m 10 --retry 5 -o /dev/null {url}/ID")
+    assert httpx.get(f"{url}/backup/start", verify=TLS_CONTEXT).status_code == 200
+    with page.expect_navigation():
+        page.locator("#ping-saved").click()
+    assert url.rpartition("/")[2] not in page.content()
+    row = page.locator("#ping-tokens tr", has_text="<b>cron</b>")
+    expect(row).to_contain_text("<i>nightly")
+    row.get_by_role("button", name="Revoke").click()
+    with page.expect_navigation():
+        page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("There is no ping token.")).to_be_visible()
+    assert httpx.get(f"{url}/backup", verify=TLS_CONTEXT).status_code == 404
+
+
 def test_guest_with_public_read_sees_the_board(tmp_path, anonymous_page):
     site = BrowserServer(tmp_path, public_read=True)
     try:

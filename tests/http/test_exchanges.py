@@ -23,16 +23,17 @@ from progressbar_tracker import (
     ServerError,
     ValidationError,
 )
-from progressbar_tracker._http.exchanges import (
-    ServerProtocol,
-    request_batch,
-    request_json,
-    request_key_info,
+from progressbar_tracker._http.credentials import (
+    request_key_revocation,
+    request_key_rotation,
     request_keys,
     request_new_key,
-    request_revocation,
-    request_rotation,
+    request_new_ping_token,
+    request_ping_token_revocation,
+    request_ping_tokens,
+    request_shares,
 )
+from progressbar_tracker._http.exchanges import ServerProtocol, request_batch, request_json, request_key_info
 from progressbar_tracker._http.legacy import LegacyState, build_legacy_item
 from progressbar_tracker._http.messages import (
     Reply,
@@ -45,6 +46,7 @@ from progressbar_tracker._http.messages import (
     parse_retry_after,
     quote_id,
 )
+from progressbar_tracker._http.schedules import request_schedules
 from progressbar_tracker._models import FieldError, FieldTypeError
 from tests.support.clock import ManualClock
 from tests.support.hostile_ids import HOSTILE_IDS
@@ -574,7 +576,7 @@ def test_invalid_field_is_refused_before_key_info():
             run_exchange(call("x", "t", "d", "0.5", 0))
 
 
-# ---------------------------------------------------------------- keys
+# ---------------------------------------------------------------- keys, shares, ping tokens and schedules
 
 
 @pytest.mark.parametrize(
@@ -595,10 +597,18 @@ def test_invalid_field_is_refused_before_key_info():
             {"key": "s"},
             {"key": "s"},
         ),
-        (lambda: request_revocation("a/b"), "DELETE api/v1/keys/a%2Fb", None, None, None),
-        (lambda: request_rotation("a/b"), "POST api/v1/keys/a%2Fb/rotate", None, {"key": "s"}, {"key": "s"}),
+        (lambda: request_key_revocation("a/b"), "DELETE api/v1/keys/a%2Fb", None, None, None),
+        (lambda: request_key_rotation("a/b"), "POST api/v1/keys/a%2Fb/rotate", None, {"key": "s"}, {"key": "s"}),
+        (
+            lambda: request_new_ping_token("cron", "nightly", None),
+            "POST api/v1/ping-tokens",
+            {"name": "cron", "group": "nightly"},
+            {"token": "s"},
+            {"token": "s"},
+        ),
+        (lambda: request_ping_token_revocation("a/b"), "DELETE api/v1/ping-tokens/a%2Fb", None, None, None),
     ],
-    ids=["list", "create", "create expiring", "revoke", "rotate"],
+    ids=["list", "create", "create expiring", "revoke", "rotate", "create ping token", "revoke ping token"],
 )
 def test_key_administration_needs_one_request(exchange, line, body, document, result):
     driver = ExchangeDriver(make_reply(document))
@@ -606,14 +616,23 @@ def test_key_administration_needs_one_request(exchange, line, body, document, re
     assert (driver.request_lines, driver.request_bodies) == ([line], [body])
 
 
-@pytest.mark.parametrize("document", [None, [], "x", {"keys": None}])
-def test_key_list_of_wrong_shape_is_unexpected(document):
-    with pytest.raises(ResponseError) as caught:
-        run_exchange(request_keys(), make_reply(document))
-    assert caught.value.code == "unexpected-answer"
+@pytest.mark.parametrize(
+    ("exchange", "name"),
+    [
+        (request_keys, "keys"),
+        (request_shares, "shares"),
+        (request_ping_tokens, "ping_tokens"),
+        (request_schedules, "schedules"),
+    ],
+)
+def test_list_of_wrong_shape_is_unexpected(exchange, name):
+    for document in (None, [], "x", {name: None}, {name: ["x"]}, {"other": []}):
+        with pytest.raises(ResponseError) as caught:
+            run_exchange(exchange(), make_reply(document))
+        assert caught.value.code == "unexpected-answer"
 
 
-@pytest.mark.parametrize("exchange", [lambda: request_new_key("read", "wall", None), lambda: request_rotation("k")])
+@pytest.mark.parametrize("exchange", [lambda: request_new_key("read", "wall", None), lambda: request_key_rotation("k")])
 def test_new_key_of_wrong_shape_is_unexpected(exchange):
     with pytest.raises(ResponseError) as caught:
         run_exchange(exchange(), make_reply([]))

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from progressbar_tracker.server.access.keys import Keyring
-from progressbar_tracker.server.access.shares import Shares
+from progressbar_tracker.server.access.tokens import Tokens
 from progressbar_tracker.server.routes import ROUTES
 from tests.support.clock import ManualClock
 from tests.support.connections import TLS_CONTEXT
@@ -247,7 +247,7 @@ def test_internal_error_leaks_no_secret(
         share = served.client("admin").post("/api/v1/shares", json={"group": "g"}).json()
         caplog.clear()
         monkeypatch.setattr(Keyring, "find", fail)
-        monkeypatch.setattr(Shares, "find", fail)
+        monkeypatch.setattr(Tokens, "find", fail)
         services = served.background.app.services
         for owner in (services.sign_in_links, services.sessions, services.password):
             for name in ("redeem", "find", "matches"):

@@ -28,6 +28,10 @@ HOSTILE_KEY = dict.fromkeys(
 HOSTILE_SHARE = dict.fromkeys(
     ("share_id", "item", "group", "created_at", "expires_at", "token", "path", "badge"), HOSTILE_TEXT
 )
+HOSTILE_PING_TOKEN = dict.fromkeys(
+    ("token_id", "name", "group", "created_at", "expires_at", "token", "path"), HOSTILE_TEXT
+)
+HOSTILE_SCHEDULE = dict.fromkeys(("id", "cron", "timezone", "owner", "next_at", "started_at", "grace"), HOSTILE_TEXT)
 HOSTILE_RUN = {**HOSTILE_ITEM, "id": "x", "run_id": "y", "status": "failed", "ended_at": HOSTILE_TEXT}
 HOSTILE_KEY_INFO = {
     "type": "write",
@@ -41,6 +45,10 @@ COMMAND_LINES = [["ls"], ["ls", "--json"], ["get", "x"], ["get", "x", "--json"],
             ["wait", "x"], ["wait", "x", "--json"], ["watch"], ["set", "x", "--status", "failed"],
             ["shares", "list", "--url", "URL"], ["shares", "list", "--json", "--url", "URL"],
             ["shares", "create", "--item", "x", "--url", "URL"], ["shares", "revoke", "x", "--url", "URL"],
+            ["ping-tokens", "list", "--url", "URL"], ["ping-tokens", "list", "--json", "--url", "URL"],
+            ["ping-tokens", "create", "--name", "n", "--group", "g", "--url", "URL"],
+            ["ping-tokens", "revoke", "x", "--url", "URL"], ["schedule", "ls"], ["schedule", "ls", "--json"],
+            ["schedule", "set", "x", "--every", "1h"], ["schedule", "delete", "x"],
             ["doctor"], ["doctor", "--json"], ["keys", "list", "--url", "URL"],
             ["keys", "list", "--json", "--url", "URL"],
             ["keys", "create", "--type", "read", "--name", "n", "--url", "URL"],
@@ -74,6 +82,10 @@ class HostileResponder(BaseHTTPRequestHandler):
             document = {"items": [HOSTILE_RUN]}
         elif "/shares" in self.path:
             document = {"shares": [HOSTILE_SHARE]} if self.command == "GET" else HOSTILE_SHARE
+        elif "/ping-tokens" in self.path:
+            document = {"ping_tokens": [HOSTILE_PING_TOKEN]} if self.command == "GET" else HOSTILE_PING_TOKEN
+        elif "/schedules" in self.path:
+            document = {"schedules": [HOSTILE_SCHEDULE]} if self.command == "GET" else HOSTILE_SCHEDULE
         elif "/keys" in self.path:
             document = {"keys": [HOSTILE_KEY]} if self.command == "GET" else HOSTILE_KEY
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from tests.support.connections import open_client
 from tests.support.server import start_server
 
@@ -37,6 +39,9 @@ class BrowserServer:
     def delete(self, item_id):
         self.http.delete(f"/api/v1/items/{item_id}").raise_for_status()
 
+    def set_schedule(self, item_id, **fields):
+        self.http.put(f"/api/v1/schedules/{item_id}", json=fields).raise_for_status()
+
     def share(self, **body):
         """Return a new share of a group or an item."""
         return self.http.post("/api/v1/shares", json=body, headers=self.admin).raise_for_status().json()
@@ -66,7 +71,10 @@ class BrowserServer:
         return self.share(**scope)["path"]
 
     def clear(self):
-        """Delete all items and shares."""
+        """Delete all items, shares and schedules."""
+        for schedule in self.http.get("/api/v1/schedules").raise_for_status().json()["schedules"]:
+            path = f"/api/v1/schedules/{quote(schedule['id'], safe='')}"
+            self.http.delete(path, headers=self.admin).raise_for_status()
         for share in self.http.get("/api/v1/shares", headers=self.admin).raise_for_status().json()["shares"]:
             self.http.delete(f"/api/v1/shares/{share['share_id']}", headers=self.admin).raise_for_status()
         while ids := self.list_items():

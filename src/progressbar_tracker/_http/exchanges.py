@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
 MAX_HISTORY_PAGE: Final = 1000  # runs of one page
-MAX_SCHEDULE_PAGE: Final = 1000  # schedules of one page
 
 T = TypeVar("T")
 
@@ -63,21 +62,61 @@ def request_key_info() -> Exchange[KeyInfo]:
     )
 
 
-def _require_mapping(document: object, reply: Reply, request: Request) -> dict[str, object]:
+def request_mapping(request: Request) -> Exchange[dict[str, object]]:
+    """Send one request and return the JSON object of its reply."""
+    return _parse_mapping((yield request), request)
+
+
+def _parse_mapping(reply: Reply, request: Request) -> dict[str, object]:
+    document = parse_json(reply, request)
     if not isinstance(document, dict):
         raise unexpected_reply_error(reply, request)
     return document
+
+
+def request_page(path: str, name: str) -> Exchange[tuple[list[dict[str, object]], str]]:
+    """Return the objects of a list, and the value of ``after`` for its next page; "" if there is none.
+
+    Args:
+        path: The path, with its query.
+        name: The field of the reply that has the list.
+    """
+    request = Request("GET", path, limit=MAX_LIST_BYTES)
+    reply = yield request
+    rows = _parse_mapping(reply, request).get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise unexpected_reply_error(reply, request)
+    link = urlsplit(reply.headers.get("link", "").partition(">")[0].removeprefix("<"))
+    return rows, next((value for name, value in parse_qsl(link.query) if name == "after"), "")
+
+
+def request_rows(
+    path: str, name: str, criteria: Mapping[str, str], limit: int, page_size: int
+) -> Exchange[tuple[list[dict[str, object]], bool]]:
+    """Return the objects of a list, page by page, and whether there are others.
+
+    Args:
+        path: The path, without a query.
+        name: The field of a reply that has the list.
+        criteria: Names to values of the query.
+        limit: The maximum number of objects.
+        page_size: The maximum number of objects in one page.
+    """
+    rows, after = list[dict[str, object]](), ""
+    while True:
+        query = {**criteria, "limit": str(min(limit - len(rows), page_size)), **({"after": after} if after else {})}
+        page, after = yield from request_page(f"{path}?{urlencode(query)}", name)
+        rows += page
+        if not after or not page or len(rows) >= limit:
+            return rows[:limit], bool(after)
 
 
 def request_run(item_id: str, run_id: str) -> Exchange[dict[str, object] | None]:
     """Return the newest run of the history with an id and a run id; ``None`` if there is none."""
     check_id(item_id, "item_id")
     check_id(run_id, "run_id")
-    request = Request("GET", f"api/v1/history?limit=1&id={quote_id(item_id)}&run_id={quote_id(run_id)}")
-    reply = yield request
-    runs = _require_mapping(parse_json(reply, request), reply, request).get("items")
-    if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        raise unexpected_reply_error(reply, request)
+    path = f"api/v1/history?limit=1&id={quote_id(item_id)}&run_id={quote_id(run_id)}"
+    runs, _ = yield from request_page(path, "items")
     # A server of an earlier version ignores the run id.
     return next((run for run in runs if run.get("run_id") == run_id), None)
 
@@ -96,47 +135,7 @@ def request_history(criteria: Mapping[str, str], limit: int) -> Exchange[tuple[l
         criteria: Names to values of the query, such as ``id``, ``group``, ``status``, ``since``, ``until`` and ``q``.
         limit: The maximum number of runs; more than a page are requested page by page.
     """
-    runs, after = list[dict[str, object]](), ""
-    while True:
-        query = {
-            **criteria,
-            "limit": str(min(limit - len(runs), MAX_HISTORY_PAGE)),
-            **({"after": after} if after else {}),
-        }
-        request = Request("GET", f"api/v1/history?{urlencode(query)}", limit=MAX_LIST_BYTES)
-        reply = yield request
-        page = _require_mapping(parse_json(reply, request), reply, request).get("items")
-        if not isinstance(page, list) or not all(isinstance(run, dict) for run in page):
-            raise unexpected_reply_error(reply, request)
-        runs += page
-        link = urlsplit(reply.headers.get("link", "").partition(">")[0].removeprefix("<"))
-        after = next((value for name, value in parse_qsl(link.query) if name == "after"), "")
-        if not after or not page or len(runs) >= limit:
-            return runs[:limit], bool(after)
-
-
-def request_shares() -> Exchange[list[dict[str, object]]]:
-    """List the shares of a server, without their links."""
-    request = Request("GET", "api/v1/shares", limit=MAX_LIST_BYTES)
-    reply = yield request
-    shares = _require_mapping(parse_json(reply, request), reply, request).get("shares")
-    if not isinstance(shares, list) or not all(isinstance(share, dict) for share in shares):
-        raise unexpected_reply_error(reply, request)
-    return shares
-
-
-def request_new_share(item: str | None, group: str | None, expires_at: str | None) -> Exchange[dict[str, object]]:
-    """Create a share of an item or a group; the result has its ``token``, ``path`` and ``badge``."""
-    fields = {"item": item, "group": group, "expires_at": expires_at}
-    body = encode_json({name: value for name, value in fields.items() if value is not None})
-    request = Request("POST", "api/v1/shares", body)
-    reply = yield request
-    return _require_mapping(parse_json(reply, request), reply, request)
-
-
-def request_share_revocation(share_id: str) -> Exchange[object]:
-    """Revoke a share."""
-    return (yield from request_json(Request("DELETE", f"api/v1/shares/{quote_id(share_id)}")))
+    return (yield from request_rows("api/v1/history", "items", criteria, limit, MAX_HISTORY_PAGE))
 
 
 def request_statistics(item_id: str) -> Exchange[dict[str, object]]:
@@ -145,7 +144,7 @@ def request_statistics(item_id: str) -> Exchange[dict[str, object]]:
     reply = yield request
     if reply.status in (404, 405):
         return {}
-    return _require_mapping(parse_json(reply, request), reply, request)
+    return _parse_mapping(reply, request)
 
 
 def request_tail(item_id: str, run_id: str) -> Exchange[str]:
@@ -158,46 +157,8 @@ def request_tail(item_id: str, run_id: str) -> Exchange[str]:
     reply = yield request
     if reply.status in (403, 404, 405):
         return ""
-    tail = _require_mapping(parse_json(reply, request), reply, request).get("tail")
+    tail = _parse_mapping(reply, request).get("tail")
     return tail if isinstance(tail, str) else ""
-
-
-def request_keys() -> Exchange[list[dict[str, object]]]:
-    """List the keys of a server, without their secrets."""
-    request = Request("GET", "api/v1/keys", limit=MAX_LIST_BYTES)
-    reply = yield request
-    keys = _require_mapping(parse_json(reply, request), reply, request).get("keys")
-    if not isinstance(keys, list):
-        raise unexpected_reply_error(reply, request)
-    return keys
-
-
-def request_new_key(
-    kind: str,
-    name: str,
-    expires_at: str | None = None,
-    cell: str | None = None,
-    *,
-    reads_tails: bool = False,
-) -> Exchange[dict[str, object]]:
-    """Create a key; the result has the secret as ``key``. ``expires_at`` is an RFC 3339 instant."""
-    fields = {"type": kind, "name": name, "expires_at": expires_at, "cell": cell, "read_tail": reads_tails or None}
-    body = {field: value for field, value in fields.items() if value is not None}
-    request = Request("POST", "api/v1/keys", encode_json(body))
-    reply = yield request
-    return _require_mapping(parse_json(reply, request), reply, request)
-
-
-def request_revocation(key_id: str) -> Exchange[object]:
-    """Revoke a key."""
-    return (yield from request_json(Request("DELETE", f"api/v1/keys/{quote_id(key_id)}")))
-
-
-def request_rotation(key_id: str) -> Exchange[dict[str, object]]:
-    """Replace the secret of a key; the result has it as ``key``."""
-    request = Request("POST", f"api/v1/keys/{quote_id(key_id)}/rotate")
-    reply = yield request
-    return _require_mapping(parse_json(reply, request), reply, request)
 
 
 def request_batch(ops: Sequence[Op]) -> Exchange[list[OpResult]]:
@@ -314,10 +275,7 @@ class ServerProtocol:
         request = Request("GET", f"api/v1/items/{quote_id(item_id)}")
         reply = yield request
         if reply.status not in (404, 405):
-            document = parse_json(reply, request)
-            if not isinstance(document, dict):
-                raise unexpected_reply_error(reply, request)
-            return cast("Item", document)
+            return cast("Item", _parse_mapping(reply, request))
         missing = error_from_reply(reply, request)
         if missing.code != "item-not-found":  # a 1.0.0 server has no such route: search the list
             for item in (yield from self._list_items()):
@@ -345,8 +303,7 @@ class ServerProtocol:
         check_id(item_id, "item_id")
         request = Request("PATCH", f"api/v1/items/{quote_id(item_id)}", encode_json(fields))
         yield from self._require_permission("update items", "update_own", "update_all")
-        reply = yield request
-        return cast("Item", _require_mapping(parse_json(reply, request), reply, request))
+        return cast("Item", (yield from request_mapping(request)))
 
     def request_stop(self, item_id: str, run_id: str | None) -> Exchange[Item]:
         """Request the end of the current run, or of ``run_id`` if that is the current one, and return the item."""
@@ -354,8 +311,7 @@ class ServerProtocol:
         body = encode_json({} if run_id is None else {"run_id": check_id(run_id, "run_id")})
         request = Request("POST", f"api/v1/items/{quote_id(item_id)}:stop", body)
         yield from self._require_permission("stop items", "update_own", "update_all")
-        reply = yield request
-        return cast("Item", _require_mapping(parse_json(reply, request), reply, request))
+        return cast("Item", (yield from request_mapping(request)))
 
     def delete(self, item_id: str) -> Exchange[bool]:
         """Delete an item; return false if it did not exist."""
@@ -471,36 +427,3 @@ class ServerProtocol:
                 status_code=403,
                 code="forbidden",
             )
-
-
-def request_schedule(item_id: str, fields: Mapping[str, object]) -> Exchange[dict[str, object]]:
-    """Set the schedule of an id, and return it."""
-    check_id(item_id, "item_id")
-    request = Request("PUT", f"api/v1/schedules/{quote_id(item_id)}", encode_json(dict(fields)))
-    reply = yield request
-    return _require_mapping(parse_json(reply, request), reply, request)
-
-
-def request_schedule_deletion(item_id: str) -> Exchange[object]:
-    """Delete the schedule of an id."""
-    check_id(item_id, "item_id")
-    return (yield from request_json(Request("DELETE", f"api/v1/schedules/{quote_id(item_id)}")))
-
-
-def request_schedules() -> Exchange[list[dict[str, object]]]:
-    """List all schedules of a server, page by page."""
-    found: list[dict[str, object]] = []
-    after = ""
-    while True:
-        path = f"api/v1/schedules?limit={MAX_SCHEDULE_PAGE}" + (f"&after={quote_id(after)}" if after else "")
-        request = Request("GET", path, limit=MAX_LIST_BYTES)
-        reply = yield request
-        page = _require_mapping(parse_json(reply, request), reply, request).get("schedules")
-        if not isinstance(page, list) or not all(isinstance(row, dict) and row.get("id") for row in page):
-            raise unexpected_reply_error(reply, request)
-        found += page
-        if len(page) < MAX_SCHEDULE_PAGE:
-            return found
-        if str(page[-1]["id"]) <= after:
-            raise unexpected_reply_error(reply, request)
-        after = str(page[-1]["id"])

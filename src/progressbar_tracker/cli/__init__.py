@@ -24,6 +24,7 @@ from . import (
     keys,
     login,
     mcp,
+    ping_tokens,
     pipe,
     run,
     schedule,
@@ -124,7 +125,7 @@ def version() -> None:
 for _command in (
     *serve.CLI_COMMANDS, *run.CLI_COMMANDS, *exec_command.CLI_COMMANDS, *pipe.CLI_COMMANDS, *items.CLI_COMMANDS,
     *watch.CLI_COMMANDS, *history.CLI_COMMANDS, *wait.CLI_COMMANDS, *stop.CLI_COMMANDS, *schedule.CLI_COMMANDS,
-    *keys.CLI_COMMANDS, *shares.CLI_COMMANDS, *login.CLI_COMMANDS, *database.CLI_COMMANDS, *doctor.CLI_COMMANDS,
-    *mcp.CLI_COMMANDS,
+    *keys.CLI_COMMANDS, *shares.CLI_COMMANDS, *ping_tokens.CLI_COMMANDS, *login.CLI_COMMANDS, *database.CLI_COMMANDS,
+    *doctor.CLI_COMMANDS, *mcp.CLI_COMMANDS,
 ):  # fmt: skip
     commands.add_command(_command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from progressbar_tracker._http.exchanges import request_schedule, request_schedule_deletion, request_schedules
+from progressbar_tracker._http.schedules import request_schedule, request_schedule_deletion, request_schedules
 from progressbar_tracker._text import format_duration, parse_duration, sanitize_line
 from progressbar_tracker.cli.table import format_table
 

@@ -15,7 +15,7 @@ from .items.change import list_writes
 from .items.former_run_cache import load_batch
 from .logs import are_events_logged, log_event
 from .models import EndStatus, rfc3339
-from .mutations import DropKey, DropSession, DropShare, TrimHistory, Write
+from .mutations import DropKey, DropPingToken, DropSession, DropShare, TrimHistory, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,6 +273,7 @@ class Maintenance:
         credentials = self._services.credentials
         writes: list[Write] = [DropSession(session.hash) for session in credentials.sessions.expire(now)]
         writes += [DropShare(share.share_id) for share in credentials.shares.expire(now)]
+        writes += [DropPingToken(token.token_id) for token in credentials.ping_tokens.expire(now)]
         if writes:
             log_credential_writes(writes)
             self._services.hub.wake()

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from .access.keys import Keyring
     from .access.sessions import Sessions
-    from .access.shares import Shares
+    from .access.tokens import Tokens
     from .counters import Histogram, RequestMetrics
     from .hub import Hub
     from .items.board import Board
     from .items.conditions import Condition, Conditions
-    from .models import Item
+    from .models import Item, ShareRecord
     from .notifications.notifier import Notifier
     from .settings import Settings
     from .stores.base import Store
@@ -119,7 +119,7 @@ class MetricSources(Protocol):
     store: Store
     hub: Hub
     sessions: Sessions
-    shares: Shares
+    shares: Tokens[ShareRecord]
     keyring: Keyring
     conditions: Conditions
     notifier: Notifier
@@ -230,7 +230,7 @@ class Metrics:
         keys = Counter(key.type for key in sources.keyring.all())
         yield _make_gauge("progressbar_keys", *((keys[type_], type_) for type_ in ("read", "write", "admin")))
         yield _make_gauge("progressbar_sessions", (len(sources.sessions.all(now)),))
-        yield _make_gauge("progressbar_shares", (len(sources.shares.all()),))
+        yield _make_gauge("progressbar_shares", (len(sources.shares),))
 
 
 def _measure_free_bytes(database: Path | str) -> int | None:

@@ -259,6 +259,11 @@ class ShareRecord(msgspec.Struct, frozen=True, kw_only=True):
     item: str | None = None
     expires_at: float | None = None
 
+    @property
+    def id(self) -> str:
+        """The public id, as for every token."""
+        return self.share_id
+
     def __repr__(self) -> str:
         return f"ShareRecord(share_id={self.share_id!r}, group={self.group!r}, item={self.item!r})"
 
@@ -272,6 +277,11 @@ class PingTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     created_at: float
     expires_at: float | None = None
+
+    @property
+    def id(self) -> str:
+        """The public id, as for every token."""
+        return self.token_id
 
     def __repr__(self) -> str:
         return f"PingTokenRecord(token_id={self.token_id!r}, group={self.group!r})"

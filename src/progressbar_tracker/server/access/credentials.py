@@ -15,9 +15,8 @@ from progressbar_tracker.server.stores.base import StoreError
 
 from . import authorization
 from .keys import Keyring, compute_credential_end
-from .ping_tokens import PingTokens
 from .sessions import Sessions
-from .shares import Shares
+from .tokens import RecordT, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -77,10 +76,10 @@ class CredentialCache:
         self.keyring = Keyring(stored.keys, stored.keys_rev, on_event=log_key_event)
         self.keyring_lock = threading.Lock()
         self.sessions = Sessions(settings.session_seconds, stored.sessions)
-        self.shares = Shares(stored.shares)
+        self.shares = Tokens(stored.shares)
         self.subscriptions = subscriptions
         self.vapid_key = stored.vapid_key
-        self.ping_tokens = PingTokens(stored.ping_tokens)
+        self.ping_tokens = Tokens(stored.ping_tokens)
         self._store = store
         self._max_age = settings.credential_age
         self._operator_credential = operator_credential
@@ -142,6 +141,16 @@ class CredentialCache:
         if record is None or (record.key_id is not None and self._is_key_expired(record.key_id)):
             return None
         return authorization.make_session_principal(self.keyring, record, self.secure_now(), self._operator_credential)
+
+    def find_token(self, tokens: Tokens[RecordT], token: str) -> RecordT | None:
+        """Return the record of a token that has not expired.
+
+        Raises:
+            ProblemError: ``unavailable``.
+        """
+        self.check_age()
+        record = tokens.find(token)
+        return None if record is None or self.is_expired(record.id, record.expires_at) else record
 
     async def end_session(self, record: SessionRecord) -> None:
         """End a session at once, and wait until that is on disk.

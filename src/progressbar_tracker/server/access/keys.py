@@ -25,6 +25,8 @@ from progressbar_tracker._models import (
 )
 from progressbar_tracker.server.models import KeyRecord, credential_digest, digest
 
+from .tokens import check_expiry
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -97,8 +99,6 @@ def new_key(
     Raises:
         FieldError: A field breaks a rule.
     """
-    if expires_at is not None and not expires_at > now:
-        raise FieldError("expires_at", "expires_at must be in the future")
     key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
     if cell is not None:
         key_id = f"{check_cell(cell)}-{key_id}"
@@ -110,7 +110,7 @@ def new_key(
         type=type,
         hash=digest(secret),
         created_at=now,
-        expires_at=expires_at,
+        expires_at=check_expiry(expires_at, now),
         group=None if group is None else check_text("group", group, MAX_GROUP_LENGTH) or None,
         reads_tails=reads_tails,
     )

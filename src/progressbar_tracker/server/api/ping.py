@@ -158,6 +158,4 @@ async def _require_token(request: Request) -> PingTokenRecord:
 
 def _find_token(request: Request) -> PingTokenRecord | None:
     credentials = request.services.credentials
-    credentials.check_age()
-    found = credentials.ping_tokens.find(request.path_params["token"])
-    return None if found is None or credentials.is_expired(found.token_id, found.expires_at) else found
+    return credentials.find_token(credentials.ping_tokens, request.path_params["token"])

@@ -26,7 +26,7 @@ async def create_ping_token(request: Request) -> Response:
     """``POST /api/v1/ping-tokens``: only this response contains the token."""
     body, services = await request.read_json(), request.services
     try:
-        created = ping_tokens.new_ping_token(
+        record, token = ping_tokens.new_ping_token(
             services.clock(),
             name=body.get("name"),
             group=body.get("group"),
@@ -37,11 +37,10 @@ async def create_ping_token(request: Request) -> Response:
     if len(services.credentials.ping_tokens) >= ping_tokens.MAX_PING_TOKENS:
         maximum = ping_tokens.MAX_PING_TOKENS
         raise ProblemError("too-many-ping-tokens", f"there are {maximum} ping tokens, the most there may be")
-    record = created.record
     await services.unit_of_work.commit([SavePingToken(record)], lambda: [DropPingToken(record.token_id)])
     services.credentials.ping_tokens.add(record)
-    path, base = f"ping/{created.token}", services.settings.public_url
-    link = {"token": created.token, "path": path, "url": f"{base}/{path}" if base else None}
+    path, base = f"ping/{token}", services.settings.public_url
+    link = {"token": token, "path": path, "url": f"{base}/{path}" if base else None}
     return json_response({**_serialize_token(record), **link}, 201)
 
 

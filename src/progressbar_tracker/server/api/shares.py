@@ -25,7 +25,7 @@ async def create_share(request: Request) -> Response:
     """``POST /api/v1/shares``: only this response contains the link."""
     body = await request.read_json()
     try:
-        created = shares.new_share(
+        record, token = shares.new_share(
             request.services.clock(),
             group=body.get("group"),
             item=body.get("item"),
@@ -35,20 +35,18 @@ async def create_share(request: Request) -> Response:
         raise field_problem(error) from None
     if len(request.services.shares) >= shares.MAX_SHARES:
         raise ProblemError("too-many-shares", f"there are {shares.MAX_SHARES} shares, the most there may be")
-    await request.services.unit_of_work.commit(
-        [SaveShare(created.record)], lambda: [DropShare(created.record.share_id)]
-    )
-    request.services.shares.add(created.record)
-    path, badge = f"s/{created.token}", f"badge/{created.token}.svg"
+    await request.services.unit_of_work.commit([SaveShare(record)], lambda: [DropShare(record.share_id)])
+    request.services.shares.add(record)
+    path, badge = f"s/{token}", f"badge/{token}.svg"
     base = request.services.settings.public_url
     links = {
-        "token": created.token,
+        "token": token,
         "path": path,
         "badge": badge,
         "url": f"{base}/{path}" if base else None,
         "badge_url": f"{base}/{badge}" if base else None,
     }
-    return json_response({**_serialize_share(created.record), **links}, 201)
+    return json_response({**_serialize_share(record), **links}, 201)
 
 
 async def revoke_share(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Template values for keys, shares, sessions and channels, for the administrator's pages."""
+"""Template values for keys, shares, ping tokens, sessions and channels, for the administrator's pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from progressbar_tracker.server.models import rfc3339
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
-    from progressbar_tracker.server.models import DeliveryStats, KeyRecord, SessionRecord, ShareRecord
+    from progressbar_tracker.server.models import DeliveryStats, KeyRecord, PingTokenRecord, SessionRecord, ShareRecord
     from progressbar_tracker.server.notifications.channels import Channel
 
 
@@ -40,6 +40,17 @@ def present_share(share: ShareRecord) -> dict[str, object]:
         "url": None if share.item is None else item_url(share.item),
         "created": format_time(share.created_at),
         "expires": format_time(share.expires_at),
+    }
+
+
+def present_ping_token(token: PingTokenRecord) -> dict[str, object]:
+    """Return the template values of a ping token."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "group": token.group,
+        "created": format_time(token.created_at),
+        "expires": format_time(token.expires_at),
     }
 
 

@@ -1,4 +1,4 @@
-"""The administrator's pages: keys with shares and sessions, and channels."""
+"""The administrator's pages: keys with shares, ping tokens and sessions, and channels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.api.channels import read_channel_stats
 from progressbar_tracker.server.api.sessions import find_own_session
-from progressbar_tracker.server.dashboard.admin import present_channel, present_key, present_session, present_share
 
+from .admin import present_channel, present_key, present_ping_token, present_session, present_share
 from .templates import render_page
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ async def show_keys(request: Request) -> Response:
         former_keys=[key for key in keys if not key["is_usable"]],
         shares=[present_share(record) for record in reversed(services.shares.all())],
         share_item=share_item,
+        ping_tokens=[present_ping_token(record) for record in reversed(services.credentials.ping_tokens.all())],
         sessions=[present_session(record, current_session, services.keyring) for record in services.sessions.all(now)],
         groups=sorted({item.group for item in services.board.snapshot() if item.group is not None}),
     )

@@ -154,7 +154,5 @@ async def _require_share(request: Request) -> ShareRecord:
 
 
 def _find_share(request: Request) -> ShareRecord | None:
-    services = request.services
-    services.credentials.check_age()
-    found = services.shares.find(request.path_params["token"], services.credentials.secure_now())
-    return None if found is None or services.credentials.is_expired(found.share_id, found.expires_at) else found
+    credentials = request.services.credentials
+    return credentials.find_token(credentials.shares, request.path_params["token"])

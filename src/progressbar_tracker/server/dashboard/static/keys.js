@@ -1,12 +1,14 @@
-// Creates, rotates and revokes keys and shares, and signs browsers out, through the API. A secret leaves the page when the reader has saved it.
+// Creates, rotates and revokes keys, shares and ping tokens, and signs browsers out, through the API. A secret leaves the page when the reader has saved it.
 
 import { confirm, enableCopyButtons, request, showError } from "./api.js";
 import { requireElement } from "./dom.js";
+import { handleSubmit, instantAfter } from "./forms.js";
 
 /** @typedef {{ name: string, type: string, key: string }} NewKey */
 
 const keyForm = /** @type {HTMLFormElement} */ (requireElement("key-form"));
 const shareForm = /** @type {HTMLFormElement} */ (requireElement("share-form"));
+const pingForm = /** @type {HTMLFormElement} */ (requireElement("ping-form"));
 // The URL that this browser uses: behind a proxy, the server's own may differ.
 const baseUrl = new URL("./", location.href).href.replace(/\/$/, "");
 
@@ -39,64 +41,47 @@ function showSecret(key) {
   requireElement("new-key-name").focus();
 }
 
-keyForm.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { name, type, group, days } = readForm(keyForm);
+/**
+ * Shows a section with new links in place of the form that made them.
+ *
+ * @param {string} name the section
+ * @param {HTMLFormElement} form
+ * @param {string} heading
+ * @param {Record<string, string>} values of the fields, by id
+ */
+function showLinks(name, form, heading, values) {
+  requireElement(`${name}-name`).textContent = heading;
+  for (const [id, value] of Object.entries(values)) requireField(id).value = value;
+  requireElement(name).hidden = false;
+  form.hidden = true;
+  requireElement(`${name}-name`).focus();
+}
+
+handleSubmit(keyForm, async ({ name, type, group, days }) => {
   /** @type {Record<string, string>} */
   const body = { name: name.trim(), type };
   if (group.trim() !== "") body.group = group.trim();
   if (days !== "") body.expires_at = instantAfter(days);
-  await runOnce(keyForm, async () => showSecret(await request("POST", "api/v1/keys", body)));
+  showSecret(await request("POST", "api/v1/keys", body));
 });
 
-shareForm.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const { kind, name, days } = readForm(shareForm);
+handleSubmit(shareForm, async ({ kind, name, days }) => {
   const body = { [kind]: name };
   if (days !== "") body.expires_at = instantAfter(days);
-  await runOnce(shareForm, async () => {
-    const share = await request("POST", "api/v1/shares", body);
-    const link = share.url ?? `${baseUrl}/${share.path}`;
-    const badge = share.badge_url ?? `${baseUrl}/${share.badge}`;
-    requireElement("new-share-name").textContent = `The link to ${name}`;
-    requireField("link").value = link;
-    requireField("markdown").value = `[![Progress](${badge})](${link})`;
-    requireElement("new-share").hidden = false;
-    shareForm.hidden = true;
-    requireElement("new-share-name").focus();
-  });
+  const share = await request("POST", "api/v1/shares", body);
+  const link = share.url ?? `${baseUrl}/${share.path}`;
+  const badge = share.badge_url ?? `${baseUrl}/${share.badge}`;
+  showLinks("new-share", shareForm, `The link to ${name}`, { link, markdown: `[![Progress](${badge})](${link})` });
 });
 
-/**
- * @param {HTMLFormElement} form
- * @returns {Record<string, string>}
- */
-function readForm(form) {
-  return Object.fromEntries(Array.from(new FormData(form), ([name, value]) => [name, String(value)]));
-}
-
-/** @param {string} days */
-function instantAfter(days) {
-  return new Date(Date.now() + Number(days) * 86400000).toISOString();
-}
-
-/**
- * Runs an action of a form, whose button is disabled meanwhile: a double click creates one key.
- *
- * @param {HTMLFormElement} form
- * @param {() => Promise<void>} action
- */
-async function runOnce(form, action) {
-  const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
-  button.disabled = true;
-  try {
-    await action();
-  } catch (error) {
-    showError(error);
-  } finally {
-    button.disabled = false;
-  }
-}
+handleSubmit(pingForm, async ({ name, group, days }) => {
+  /** @type {Record<string, string>} */
+  const body = { name: name.trim(), group: group.trim() };
+  if (days !== "") body.expires_at = instantAfter(days);
+  const token = await request("POST", "api/v1/ping-tokens", body);
+  const url = token.url ?? `${baseUrl}/${token.path}`;
+  showLinks("new-ping", pingForm, `The ping URL of ${body.name}`, { "ping-url": url, "ping-line": `curl -fsS -m 10 --retry 5 -o /dev/null ${url}/ID` });
+});
 
 /** @param {string} path */
 async function deleteAndReload(path) {
@@ -132,6 +117,12 @@ const ACTIONS = {
     yes: "Revoke",
     run: (id) => deleteAndReload(`api/v1/shares/${id}`),
   },
+  "revoke-ping": {
+    question: (name) => `Revoke the ping token of ${name}?`,
+    consequence: "Its pings are refused at once. This cannot be undone. Its items stay.",
+    yes: "Revoke",
+    run: (id) => deleteAndReload(`api/v1/ping-tokens/${id}`),
+  },
   "sign-out": {
     question: (name) => `Sign ${name} out?`,
     consequence: "Its user has to sign in again.",
@@ -153,10 +144,10 @@ document.addEventListener("click", async ({ target }) => {
   }
 });
 
-for (const id of ["key-saved", "link-saved"]) requireElement(id).addEventListener("click", () => location.replace("keys"));
+for (const id of ["key-saved", "link-saved", "ping-saved"]) requireElement(id).addEventListener("click", () => location.replace("keys"));
 // The browser's back button must not show a secret again.
 addEventListener("pagehide", () => {
-  for (const id of ["secret", "link", "markdown"]) requireField(id).value = "";
+  for (const id of ["secret", "link", "markdown", "ping-url", "ping-line"]) requireField(id).value = "";
   requireElement("snippet").textContent = "";
 });
 enableCopyButtons(document);
