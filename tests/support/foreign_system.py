@@ -2,11 +2,14 @@
 
 A program calls ``simulate()`` first. It imports all modules of the package once, so that other packages are loaded as
 on this system, and forgets those of this package. A later import of them runs on the simulated system.
+
+As a program, it prints the errors of the modules of the package by system, as JSON.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pkgutil
 import signal
@@ -28,19 +31,38 @@ POSIX_SIGNAL_NAMES = (
 )  # fmt: skip
 SERVER_PARTS = ("cli", "demo", "integrations", "pytest", "server")
 LINUX_OS_NAMES = ("sched_getaffinity", "splice")
+SYSTEMS = ("windows", "macos", "pyodide")
 
 
-def simulate(system: str, *, with_server: bool) -> list[str]:
-    """Turn this process into one of ``windows``, ``macos`` or ``pyodide``.
+def simulate(system: str) -> None:
+    """Turn this process into one of ``windows``, ``macos`` or ``pyodide``."""
+    _import_package(with_server=False)
+    _become(system)
 
-    Args:
-        system: The name of the system.
-        with_server: Import also the server, the commands and the integrations, which takes seconds.
 
-    Returns:
-        The modules of the package that could be imported before, apart from those of absent integrations.
+def collect_errors() -> dict[str, dict[str, str]]:
+    """Return by system the error of each module that cannot be imported there, in a process for each system.
+
+    The processes are forks, as the first import of all modules takes longer than everything else.
     """
-    names = _import_package(with_server=with_server)
+    names = _import_package(with_server=True)
+    assert len(names) > 200, names
+    errors_by_system = {}
+    for system in SYSTEMS:
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            _become(system)
+            with os.fdopen(writer, "w") as answer:
+                json.dump(import_all(names), answer)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as answer:
+            errors_by_system[system] = json.load(answer)
+        os.wait()
+    return errors_by_system
+
+
+def _become(system: str) -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] == "progressbar_tracker":
             del sys.modules[name]
@@ -48,7 +70,7 @@ def simulate(system: str, *, with_server: bool) -> list[str]:
     _remove(time, ("CLOCK_BOOTTIME",))
     if system == "macos":
         _remove(os, LINUX_OS_NAMES)
-        return names
+        return
     for name in POSIX_MODULES:
         sys.modules[name] = None  # type: ignore[assignment]  # an import raises
     _remove(os, POSIX_OS_NAMES)
@@ -59,7 +81,6 @@ def simulate(system: str, *, with_server: bool) -> list[str]:
     else:
         threading.Thread.start = _raise(RuntimeError("can't start new thread"))  # type: ignore[method-assign]
         socket.socket.connect = _raise(OSError("no sockets"))  # type: ignore[method-assign]
-    return names
 
 
 def import_all(names: list[str]) -> dict[str, str]:
@@ -74,6 +95,11 @@ def import_all(names: list[str]) -> dict[str, str]:
 
 
 def _import_package(*, with_server: bool) -> list[str]:
+    """Import the modules of the package, and return their names, apart from those of absent integrations.
+
+    Args:
+        with_server: Import also the server, the commands and the integrations, which takes seconds.
+    """
     import progressbar_tracker
 
     names = [
@@ -99,3 +125,7 @@ def _raise(error: Exception):
         raise error
 
     return fail
+
+
+if __name__ == "__main__":
+    print(json.dumps(collect_errors()))
