@@ -15,7 +15,7 @@ from tests.support.connections import list_history, list_items
 from tests.support.server_process import ADMIN_KEY
 from tests.support.waiting import wait_until
 
-THREAD_COUNT, ITEMS_PER_THREAD, OPEN_ITEMS = 20, 200, 50
+THREAD_COUNT, ITEMS_PER_THREAD, OPEN_ITEMS = 20, 80, 40
 
 # The courses of the items, in turn: the calls, the final status in the list, and the one in the history.
 ITEM_COURSES = (
@@ -70,7 +70,6 @@ def run_thread(pb, number):
             ends.pop()()
 
 
-@pytest.mark.timeout(240)  # four thousand durable items, maybe with coverage and a parallel test
 def test_items_of_twenty_threads_end_in_their_states(server_process):
     with server_process.http() as http:
         key = http.post("/api/v1/keys", json={"type": "write", "name": "all of them"}).json()["key"]
