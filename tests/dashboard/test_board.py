@@ -7,6 +7,7 @@ import re
 import pytest
 
 from progressbar_tracker import ProgressBar
+from tests.support.waiting import wait_until
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
@@ -120,8 +121,9 @@ def test_hint_is_shown_on_hover_and_on_focus(server, visit):
     page = wait_for_stream(visit())
     hint = find_row(page, "a").locator(".hint")
     expect(hint).to_have_css("clip-path", "inset(50%)")
-    find_row(page, "a").locator(".finish-text").hover()
-    expect(hint).to_have_css("clip-path", "none")
+    clip_path = "node => getComputedStyle(node).clipPath"
+    # The page may still be moving the row away from the pointer.
+    wait_until(lambda: [find_row(page, "a").locator(".finish-text").hover(), hint.evaluate(clip_path)][-1] == "none")
     page.mouse.move(0, 0)
     expect(hint).to_have_css("clip-path", "inset(50%)")
     page.get_by_label("Order").focus()
@@ -363,9 +365,9 @@ def test_dismissed_item_is_deleted_when_the_page_is_left(server, visit):
     page = wait_for_stream(visit())
     page.get_by_role("button", name="Dismiss Import").click()
     page.goto("about:blank")
+    wait_until(lambda: server.list_items() == [])
     other = wait_for_stream(visit())
     expect(find_row(other, "a")).to_have_count(0)
-    assert server.list_items() == []
 
 
 def test_new_run_is_not_dismissed_with_the_old_one(server, visit):

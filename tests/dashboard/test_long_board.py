@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from progressbar_tracker.server.models import rfc3339
+from tests.support.waiting import wait_until
 
 pytest.importorskip("playwright.sync_api", reason="install playwright to test the pages in a browser")
 
@@ -152,7 +153,7 @@ def test_focus_stays_when_its_row_moves(long_board):
     page, item = long_board
     focus_title(page, "i5")
     show_items(page, [{**item, "id": "i5", "weight": 9}])
-    assert visible_ids(page)[0] == "i5"
+    wait_until(lambda: visible_ids(page)[0] == "i5")
     expect(find_row(page, "i5").locator(".title")).to_be_focused()
 
 
@@ -180,7 +181,7 @@ def test_long_board_is_searched_by_title_and_group(server, visit):
     page, _ = open_long_board(server, visit)
     scroll(page, 100_000)
     page.get_by_label("Search").fill("job 77")
-    assert visible_ids(page)[:3] == ["i77", "i770", "i771"]
+    wait_until(lambda: visible_ids(page)[:3] == ["i77", "i770", "i771"])
     expect(page.locator("#board .counts").first).to_have_text("11 running")
     page.get_by_label("Search").fill("group 3")
     expect(page.locator("#board .counts").first).to_have_text("2,500 running")
@@ -213,9 +214,12 @@ def describe_place(page):
 
 
 def wait_for_place(page, pixels):
-    """Wait until the board is live, and check that it is where it was left; return the page."""
+    """Wait until the board is live and where it was left; return the page."""
     wait_for_stream(page)
-    assert abs(page.evaluate("scrollY") - pixels) < 1, describe_place(page)
+    try:
+        wait_until(lambda: abs(page.evaluate("scrollY") - pixels) < 1)
+    except TimeoutError:
+        pytest.fail(describe_place(page))
     return page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -236,8 +237,13 @@ def test_pointer_is_hidden_while_it_rests(server, visit_wall):
     page = visit_wall("?tv")
     expect(page.locator("html")).to_have_class(re.compile("tv-idle"))
     assert page.evaluate("getComputedStyle(document.body).cursor") == "none"
-    page.mouse.move(10, 10, steps=3)
-    expect(page.locator("html")).not_to_have_class(re.compile("tv-idle"))
+    places = itertools.count()
+
+    def is_shown_when_it_moves():
+        page.mouse.move(10, 10 + next(places) % 100, steps=3)
+        return not page.evaluate("document.documentElement.classList.contains('tv-idle')")
+
+    wait_until(is_shown_when_it_moves)
 
 
 @pytest.mark.parametrize("path", ["?tv", "/today?tv"])
