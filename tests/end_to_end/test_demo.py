@@ -29,7 +29,7 @@ __main__.main()
 
 @pytest.fixture
 def start_demo():
-    """Start ``demo`` with a short job, as a process that is killed after 50 seconds."""
+    """Start ``demo`` with a short job, as a process that is killed after 200 seconds."""
     started = []
 
     def start(*arguments):
@@ -39,7 +39,7 @@ def start_demo():
             stderr=subprocess.PIPE,
             text=True,
         )
-        timer = threading.Timer(50, process.kill)
+        timer = threading.Timer(200, process.kill)
         timer.daemon = True
         timer.start()
         started.append((process, timer))
@@ -60,7 +60,7 @@ def read_addresses(process):
 
 
 def open_browser(url):
-    return httpx.Client(base_url=url, verify=TLS_CONTEXT, timeout=10)
+    return httpx.Client(base_url=url, verify=TLS_CONTEXT, timeout=60)
 
 
 def test_demo_once_prints_its_addresses_and_exits_with_0(start_demo):

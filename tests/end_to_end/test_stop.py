@@ -12,13 +12,14 @@ import termios
 
 import pytest
 
-from tests.support.cli import CLI_COMMAND
+from tests.support.cli import PATIENT_CLI_COMMAND
 from tests.support.postgres import create_database
+from tests.support.programs import PATIENT_EXIT_PRELUDE
 from tests.support.server import ServerGroup
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 from tests.support.waiting import wait_until
 
-LOOP_CODE = """
+LOOP_CODE = f"""{PATIENT_EXIT_PRELUDE}
 import itertools, sys, time
 from progressbar_tracker import track
 
@@ -35,16 +36,16 @@ with track(read_rows(), id="job", stoppable=True, keep=True, display=False, inte
 """
 
 TQDM_CODE = """
-import itertools, time
+import itertools, sys, time
 from tqdm import tqdm
 
-for outer in tqdm(itertools.count(), desc="Outer"):
-    for inner in tqdm(range(20), desc="Inner", leave=False):
+for outer in tqdm(itertools.count(), desc=sys.argv[1]):
+    for inner in tqdm(range(20), desc=f"Part of {sys.argv[1]}", leave=False):
         time.sleep(0.05)
 print("after")
 """
 
-EXEC_COMMAND = [*CLI_COMMAND, "exec", "--stuck-after", "4s"]
+EXEC_COMMAND = [*PATIENT_CLI_COMMAND, "exec", "--stuck-after", "4s"]
 """With a heartbeat each second."""
 
 # A shell that waits for its child. Without a group of its own, the child would get no signal.
@@ -83,8 +84,10 @@ def find_item(http, **fields):
 
 
 def wait_for_item(http, **fields):
-    wait_until(lambda: find_item(http, **fields) is not None, timeout=60)
-    return find_item(http, **fields)
+    """Return the first state of an item with these fields: it may change or end at once."""
+    found = []
+    wait_until(lambda: found.append(find_item(http, **fields)) or found[-1] is not None)
+    return found[-1]
 
 
 def request_stop(http, item_id="job"):
@@ -146,10 +149,10 @@ def test_run_stops_the_outermost_bar_of_an_unchanged_program(server, start, tmp_
     script = tmp_path / "work.py"
     script.write_text(TQDM_CODE)
     with server.http() as http:
-        program = start(server.url, *CLI_COMMAND, "run", "--stoppable", str(script))
-        outer = wait_for_item(http, title="Outer", status="running")
-        wait_until(lambda: find_item(http, title="Inner") is not None, timeout=60)
-        assert (outer["stoppable"], find_item(http, title="Inner")["stoppable"]) == (True, False)
+        program = start(server.url, *PATIENT_CLI_COMMAND, "run", "--stoppable", str(script), "Work")
+        outer = wait_for_item(http, title="Work", status="running")
+        inner = wait_for_item(http, title="Part of Work")
+        assert (outer["stoppable"], inner["stoppable"]) == (True, False)
         request_stop(http, outer["id"])
         out, _ = program.communicate(timeout=60)
         assert (program.returncode, out) == (0, "after\n")
@@ -161,8 +164,8 @@ def test_run_without_the_option_is_not_stoppable(server, start, tmp_path):
     script = tmp_path / "work.py"
     script.write_text(TQDM_CODE)
     with server.http() as http:
-        start(server.url, *CLI_COMMAND, "run", str(script))
-        outer = wait_for_item(http, title="Outer", status="running")
+        start(server.url, *PATIENT_CLI_COMMAND, "run", str(script), "Fixed")
+        outer = wait_for_item(http, title="Fixed", status="running")
         assert http.post(f"/api/v1/items/{outer['id']}:stop", json={}).json()["type"] == "/problems/not-stoppable"
 
 

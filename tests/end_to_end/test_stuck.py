@@ -116,10 +116,10 @@ def test_suspended_program_is_not_stuck(server_process, start_loop):
 
 
 def test_suspended_server_finds_no_item_stuck(server_process, start_loop):
-    with server_process.http() as http:
-        http.put("/api/v1/items/rest", json={"stuck_after": 8}).raise_for_status()
     start_loop()
     wait_until(lambda: read_item(server_process).get("completed", 0) > 10)
+    with server_process.http() as http:  # last, as the start of the loop may take longer than these seconds
+        http.put("/api/v1/items/rest", json={"stuck_after": 8}).raise_for_status()
     server_process.process.send_signal(signal.SIGSTOP)
     time.sleep(11)
     server_process.process.send_signal(signal.SIGCONT)

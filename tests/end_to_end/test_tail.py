@@ -8,13 +8,11 @@ import sys
 
 import pytest
 
+from tests.support.cli import PATIENT_CLI_COMMAND
 from tests.support.programs import PATIENT_EXIT_PRELUDE
 from tests.support.server_process import ADMIN_KEY, ServerProcess
 from tests.support.waiting import wait_until
 
-CLI_COMMAND = (
-    sys.executable, "-c", f"{PATIENT_EXIT_PRELUDE}from progressbar_tracker.__main__ import main; main()"
-)  # fmt: skip
 OUTPUT_SCRIPT = r"""
 printf 'start\r\n'; printf '10 %%\r20 %%\r'; printf 'oops password=hunter2\n' >&2; printf 'key %s\n' "$SERVICE_TOKEN"
 printf 'no end'
@@ -35,7 +33,7 @@ def make_environ(server):
 
 def run(server, *arguments):
     return subprocess.run(
-        [*CLI_COMMAND, *arguments], env=make_environ(server), capture_output=True, timeout=120, check=False
+        [*PATIENT_CLI_COMMAND, *arguments], env=make_environ(server), capture_output=True, timeout=120, check=False
     )
 
 
@@ -110,7 +108,7 @@ def test_get_shows_the_output_to_a_key_with_permission(server):
         key = http.post("/api/v1/keys", json={"type": "read", "name": "reader"}).json()["key"]
     environ = make_environ(server) | {"PROGRESSBAR_API_KEY": key}
     done = subprocess.run(
-        [*CLI_COMMAND, "get", "shown"], env=environ, capture_output=True, text=True, timeout=120, check=True
+        [*PATIENT_CLI_COMMAND, "get", "shown"], env=environ, capture_output=True, text=True, timeout=120, check=True
     )
     assert "shown" in done.stdout
     assert "one     two" not in done.stdout

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 from tests.support.connections import list_history, list_items, open_client
+from tests.support.programs import PATIENT_EXIT_PRELUDE
 
 CLI_COMMAND = [sys.executable, "-m", "progressbar_tracker"]
+PATIENT_CLI_COMMAND = [
+    sys.executable, "-c", f"{PATIENT_EXIT_PRELUDE}from progressbar_tracker.__main__ import main; main()"
+]  # fmt: skip
+"""A command line whose end is sent however slow the machine is."""
 
 
 class CommandRunner:
