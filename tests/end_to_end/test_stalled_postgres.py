@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,8 +17,11 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_STOP_SECONDS = 9.0
-"""A stop takes 3 seconds on an idle machine; one that waits for the database takes 10, as long as its store may."""
+LONG_CLOSE_PRELUDE = """
+from progressbar_tracker.server.stores import group_commit
+group_commit.CLOSE_TIMEOUT = 150.0
+"""
+"""With this timeout, a stop that waits for the database takes longer than a test waits for the end of a process."""
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ def database(proxy, postgres_cluster) -> str:
 @pytest.fixture
 def server_process(tmp_path, database):
     """A server process behind the proxy that trusts cached credentials for 5 s."""
-    process = ServerProcess(tmp_path, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s")
+    process = ServerProcess(
+        tmp_path, prelude=LONG_CLOSE_PRELUDE, PROGRESSBAR_DATABASE=database, PROGRESSBAR_CREDENTIAL_AGE="5s"
+    )
     yield process
     process.close()
 
@@ -67,13 +71,11 @@ def test_stale_credentials_are_refused_during_an_outage(server_process, proxy):
     assert (code, output.count("no credential is accepted")) == (0, 1)
 
 
-def stop_server(process: ServerProcess) -> float:
-    """Stop a server by SIGTERM; return the seconds until its exit."""
-    started = time.monotonic()
+def stop_server(process: ServerProcess) -> None:
+    """Stop a server by SIGTERM, which does not wait for the database."""
     code, output = process.stop(signal.SIGTERM)
     assert code == 0
     assert "Traceback" not in output
-    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("writes", [0, 1, 20])
@@ -84,9 +86,9 @@ def test_signal_ends_a_server_with_a_stalled_database(server_process, proxy, wri
         requests = [pool.submit(http.put, f"/api/v1/items/{n}", json={"run_id": "r"}) for n in range(writes)]
         requests += [pool.submit(http.get, "/api/v1/history?q=a"), pool.submit(http.get, "/api/v1/keys")]
         wait_until(lambda: http.get("/healthz").status_code == 200)
-        assert stop_server(server_process) < MAX_STOP_SECONDS
+        stop_server(server_process)
         for request in requests:
-            request.exception(30)
+            request.exception(60)
 
 
 @pytest.mark.parametrize("trigger", [b"FOR UPDATE", b"INSERT INTO items", b"UPDATE meta", b"COMMIT", b"credentials"])
@@ -100,9 +102,9 @@ def test_signal_ends_a_server_stalled_in_a_transaction(server_process, proxy, tr
             pool.submit(http.post, "/api/v1/keys", json={"type": "read", "name": "x"}),
         ]
         wait_until(lambda: proxy.is_stalled)
-        assert stop_server(server_process) < MAX_STOP_SECONDS
+        stop_server(server_process)
         for request in requests:
-            request.exception(30)
+            request.exception(60)
 
 
 def test_signal_ends_a_start_on_a_stalled_database(server_process, proxy):
@@ -113,8 +115,6 @@ def test_signal_ends_a_start_on_a_stalled_database(server_process, proxy):
         server_process.launch()
         # The start is under way when the server has connected.
         wait_until(lambda: proxy.is_stalled)
-        started = time.monotonic()
         server_process.stop(signal.SIGTERM)
-        assert time.monotonic() - started < MAX_STOP_SECONDS
     proxy.resume()
     server_process.launch()

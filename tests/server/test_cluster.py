@@ -18,6 +18,7 @@ from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
+from progressbar_tracker.server.stores.postgres import follower
 from tests.support.clock import ManualClock
 from tests.support.postgres import Cluster, create_database
 from tests.support.server import RunningServer, ServerGroup, make_legacy_item
@@ -313,20 +314,18 @@ def test_item_page_works_on_every_server(replica_servers, unique_id) -> None:
 # Streams
 
 
-def test_viewer_sees_writes_to_another_server_within_a_second(replica_servers, unique_id, open_stream) -> None:
+def test_viewer_sees_writes_to_another_server_at_once(replica_servers, unique_id, open_stream, monkeypatch) -> None:
+    """A commit notifies the other servers: they do not wait for their next poll."""
     a, b, _ = replica_servers
     stream = open_stream(a)
     assert stream.next().name == "snapshot"
-    took = []
+    monkeypatch.setattr(follower, "POLL_INTERVAL", 200.0)
     b.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 0, "completed": 0})
     for n in range(1, 6):
         b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": n, "completed": n})
-        started_at = time.monotonic()
         stream.read_until(
             lambda event, n=n: any(item["id"] == unique_id and item["completed"] == n for item in event.data["items"])
         )
-        took.append(time.monotonic() - started_at)
-    assert sorted(took)[2] < 1.0, took
 
 
 def test_stream_resumes_on_another_server_without_a_gap(replica_servers, unique_id, open_stream) -> None:
@@ -465,15 +464,14 @@ def test_state_queued_without_database_is_written_later(isolated_server) -> None
 
 def test_hanging_database_delays_no_reader(isolated_server) -> None:
     cluster, served = isolated_server
+    served.background.app.services.unit_of_work._committer._timeout = 150.0  # longer than the other requests may take
     http = served.client("write")
     http.put(item_path("x"), json={"run_id": "r", "seq": 0, "completed": 0})
     cluster.pause()
     try:
-        started_at = time.monotonic()
         assert http.patch(item_path("x"), json={"run_id": "r", "seq": 1, "completed": 1}).status_code == 200
         assert get_field(served, "x") == 1
         assert served.client().get("/readyz").status_code == 503
-        assert time.monotonic() - started_at < 14  # a commit may take 15 seconds
     finally:
         cluster.resume()
     wait_until(lambda: served.client().get("/readyz").status_code == 200)

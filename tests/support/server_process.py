@@ -18,10 +18,12 @@ class ServerProcess:
     """A server process. Every restart uses the same database and the first port.
 
     A timer kills a process that outlives ``limit`` seconds. Its stderr is a file, because a full pipe would block it.
+    ``prelude`` is code that runs before the command, for example to change a limit.
     """
 
-    def __init__(self, folder, limit=200.0, **environ):
+    def __init__(self, folder, limit=200.0, prelude="", **environ):
         self._limit = limit
+        self._prelude = prelude
         self._environ = {
             **os.environ,
             "PROGRESSBAR_CONFIG": str(folder / "config.toml"),
@@ -45,8 +47,11 @@ class ServerProcess:
     def launch(self):
         """Start the process without waiting."""
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
+        command = ["-m", "progressbar_tracker"]
+        if self._prelude:
+            command = ["-c", f"{self._prelude}\nfrom progressbar_tracker.__main__ import main; main()"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "progressbar_tracker", "serve", "--port", str(self._port), "--no-local-key"],
+            [sys.executable, *command, "serve", "--port", str(self._port), "--no-local-key"],
             env=self._environ,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

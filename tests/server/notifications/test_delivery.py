@@ -73,6 +73,11 @@ def patch_item(served: RunningServer, item_id: str = "a", **fields: object) -> N
     assert served.client("write").patch(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
 
 
+def allow_long_requests(served: RunningServer) -> None:
+    """Let a message that hangs outlive the test, however slow the machine is."""
+    served.background.app.services.notifier.dispatcher._webhooks._timeout = 150.0
+
+
 def received_documents(receiver: WebhookReceiver) -> list[dict[str, object]]:
     return [json.loads(request.body) for request in receiver.received]
 
@@ -338,12 +343,11 @@ def test_hanging_channel_delays_no_other_and_no_request(
     with WebhookReceiver() as other:
         other.default_response = other.hang
         served = make_hook_server(f'[channels.slow]\nurl = "{other.url}"\nallow_private = true\n')
+        allow_long_requests(served)
         put_item(served, "a", notify=["slow"], status="failed")
         other.wait(1)
-        started_at = time.monotonic()
         put_item(served, "b", status="failed")
         receiver.wait(1)
-        assert time.monotonic() - started_at < 10  # the other channel times out later
 
 
 def test_unmarked_message_is_resent_with_the_same_id(

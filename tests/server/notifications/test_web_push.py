@@ -19,6 +19,7 @@ from progressbar_tracker.server.models import MAX_WAITING_PUSHES, Notice
 from progressbar_tracker.server.mutations import AddNotice
 from progressbar_tracker.server.notifications import dispatcher, messages, web_push
 from progressbar_tracker.server.notifications.dispatcher import MAX_MESSAGE_AGE, MIN_BACKOFF_SECONDS, PUSH_LABEL
+from tests.server.notifications.test_delivery import allow_long_requests
 from tests.support.push_service import PushService, follow
 from tests.support.server import RunningServer, ServerGroup
 from tests.support.waiting import wait_until
@@ -284,6 +285,7 @@ def test_hanging_service_delays_no_other_owner(
 ) -> None:
     with PushService() as slow:
         slow.default_response = slow.hang
+        allow_long_requests(push_server)
         allowed = push_server.background.app.services.notifier.dispatcher._web_push
         allowed._private_origins = frozenset({service.origin, slow.origin})
         http = push_server.client("other")
@@ -509,7 +511,7 @@ def test_waiting_pushes_leave_room_for_channels(push_server: RunningServer, monk
     assert MAX_WAITING_PUSHES == 5000
     at = push_server.clock() + 1e6
     for channel in ("push:1", "push:2", "push:3", "hook"):
-        store.commit([AddNotice(Notice(channel, channel, "a", "r", "failed", at, "{}", at))]).result(10)
+        store.commit([AddNotice(Notice(channel, channel, "a", "r", "failed", at, "{}", at))]).result(60)
     assert sorted(notice.channel for notice in store.read_due_notices(at, 9)) == ["hook", "push:1", "push:2"]
 
 
