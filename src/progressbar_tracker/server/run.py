@@ -38,6 +38,10 @@ logger = logging.getLogger("progressbar_tracker.server")
 KEEP_ALIVE_TIMEOUT: Final = 30
 """Seconds for which an idle connection is kept open."""
 
+CLOSE_TIMEOUT: Final = 60.0
+"""Seconds until :meth:`BackgroundServer.close` gives up a thread that hangs. A shutdown takes five, or more on a busy
+machine, and the database may not be closed before its end."""
+
 
 def _discard_line(_line: str) -> None:
     pass
@@ -207,7 +211,7 @@ class BackgroundServer(Server):
         super().__init__(settings, print_line=print_line, local_config=local_config, clock=clock)
         self._thread = threading.Thread(target=self._serve_in_thread, name="progressbar-server", daemon=True)
         self._thread.start()
-        self._uvicorn.ready.wait(30.0)
+        self._uvicorn.ready.wait(60.0)
         if not self._uvicorn.started:
             self.close()
             raise ConfigError("the server did not start; the log says why")
@@ -230,7 +234,7 @@ class BackgroundServer(Server):
         """Stop serving, flush queued writes, and close the database and the port. Idempotent."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._uvicorn.should_exit = True
-            self._thread.join(SHUTDOWN_TIMEOUT + 2)
+            self._thread.join(CLOSE_TIMEOUT)
         super().close()
 
     def _serve_in_thread(self) -> None:
