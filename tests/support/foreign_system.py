@@ -31,7 +31,7 @@ POSIX_SIGNAL_NAMES = (
 )  # fmt: skip
 SERVER_PARTS = ("cli", "demo", "integrations", "pytest", "server")
 LINUX_OS_NAMES = ("sched_getaffinity", "splice")
-SYSTEMS = ("windows", "macos", "pyodide")
+SYSTEM_NAMES = ("windows", "macos", "pyodide")
 
 
 def simulate(system: str) -> None:
@@ -48,7 +48,7 @@ def collect_errors() -> dict[str, dict[str, str]]:
     names = _import_package(with_server=True)
     assert len(names) > 200, names
     errors_by_system = {}
-    for system in SYSTEMS:
+    for system in SYSTEM_NAMES:
         reader, writer = os.pipe()
         if os.fork() == 0:
             _become(system)
