@@ -60,6 +60,25 @@ def test_key_is_created_copied_rotated_and_revoked(server, visit):
     assert not is_key_accepted(server, new_secret)
 
 
+def test_key_with_a_cell_suggests_it_for_the_next_key(server, visit):
+    page = visit("keys")
+    cell = page.get_by_label("Cell")
+    expect(cell).to_have_value("")
+    page.get_by_label("Name", exact=True).fill("ci")
+    cell.fill("C 1")
+    page.get_by_role("button", name="Make a key").click()
+    assert cell.evaluate("input => input.validity.patternMismatch")
+    cell.fill("c1")
+    page.get_by_role("button", name="Make a key").click()
+    expect(page.locator("#new-key-name")).to_be_focused()
+    secret = page.locator("#secret").input_value()
+    assert secret.startswith("pbt_w_c1-")
+    assert is_key_accepted(server, secret)
+    with page.expect_navigation():
+        page.get_by_role("button", name="I have saved it").first.click()
+    expect(cell).to_have_value("c1")
+
+
 def test_refused_key_shows_the_reason(server, visit, profile):
     page = visit("keys")
     page.get_by_label("Name", exact=True).fill(" ")

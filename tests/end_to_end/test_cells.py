@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
 import signal
@@ -141,12 +142,33 @@ def test_request_without_a_cell_is_answered_by_no_cell(cells, front):
             assert http.get("/api/v1/items").status_code == 421
 
 
-def test_bearer_is_routed_by_nginx(cells, tmp_path):
-    with ExitStack() as stack:
-        url = start_nginx(cells, tmp_path, stack)
-        for cell in cells.values():
-            headers = {"Host": SITE_NAME, "Authorization": f"Bearer {cell.keys['read']}"}
-            assert httpx.get(f"{url}/metrics", headers=headers).status_code == 200
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"X-API-KEY": "{key}"}, 200),
+        ({"x-api-key": "{key}", "Authorization": "Bearer {other}"}, 200),
+        ({"Authorization": "Bearer {key}"}, 200),
+        ({"Authorization": "bearer   {key}"}, 200),
+        ({"Authorization": "BEARER {key}", "Cookie": "a=b"}, 200),
+        ({"X-API-KEY": "unknown", "Authorization": "Bearer {key}"}, 421),  # the server would refuse it, too
+        ({"Authorization": "Basic {basic}"}, 421),
+        ({"Authorization": "{key}"}, 421),
+        ({"Cookie": "key={key}"}, 421),
+    ],
+    ids=str,
+)
+def test_key_is_routed_as_the_server_reads_it(cells, front, headers, status):
+    """Each cell knows only its own keys, so 200 is the answer of the right one."""
+    for cell, other in itertools.pairwise([*cells.values(), cells["c1"]]):
+        key = cell.keys["read"]
+        texts = {"key": key, "other": other.keys["read"], "basic": base64.b64encode(f"{key}:".encode()).decode()}
+        sent = {name: text.format(**texts) for name, text in headers.items()}
+        with cell.process.http() as http:
+            http.headers.pop("X-API-KEY")
+            assert (http.get("/api/v1/items", headers=sent).status_code == 200) is (status == 200)
+        with httpx.Client(verify=TLS_CONTEXT) as client:
+            reply = client.get(f"{front.url}/api/v1/items", headers={"Host": SITE_NAME, **sent})
+        assert reply.status_code == status
 
 
 def test_browser_and_share_belong_to_the_host_of_a_cell(cells, front):

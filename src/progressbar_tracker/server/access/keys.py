@@ -238,6 +238,11 @@ class Keyring:
         """Return a key by its public id."""
         return self._records.get(key_id)
 
+    def find_cell(self, now: float) -> str:
+        """Return the cell of the newest usable key with one; ``""`` without any. A server belongs to one cell."""
+        cells = (record.key_id.rpartition("-")[0] for record in reversed(self.all()) if is_usable(record, now))
+        return next(filter(None, cells), "")
+
     def all(self) -> list[KeyRecord]:
         """Return all keys, oldest first."""
         return sorted(self._records.values(), key=lambda record: (record.created_at, record.key_id))

@@ -29,6 +29,7 @@ async def show_keys(request: Request) -> Response:
         keys=[key for key in keys if key["is_usable"]],
         former_keys=[key for key in keys if not key["is_usable"]],
         shares=[present_share(record) for record in reversed(services.shares.all())],
+        cell=services.keyring.find_cell(now),
         share_item=share_item,
         ping_tokens=[present_ping_token(record) for record in reversed(services.credentials.ping_tokens.all())],
         sessions=[present_session(record, current_session, services.keyring) for record in services.sessions.all(now)],

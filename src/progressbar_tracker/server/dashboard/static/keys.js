@@ -57,10 +57,11 @@ function showLinks(name, form, heading, values) {
   requireElement(`${name}-name`).focus();
 }
 
-handleSubmit(keyForm, async ({ name, type, group, days }) => {
+handleSubmit(keyForm, async ({ name, type, group, cell, days }) => {
   /** @type {Record<string, string>} */
   const body = { name: name.trim(), type };
   if (group.trim() !== "") body.group = group.trim();
+  if (cell.trim() !== "") body.cell = cell.trim();
   if (days !== "") body.expires_at = instantAfter(days);
   showSecret(await request("POST", "api/v1/keys", body));
 });
