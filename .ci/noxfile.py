@@ -138,7 +138,7 @@ def layers(session: nox.Session) -> None:
 
 
 class Report(NamedTuple):
-    """What a report of pytest says."""
+    """The outcome of a run of pytest."""
 
     failed: list[str]
     missing: list[str]
