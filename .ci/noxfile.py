@@ -29,7 +29,7 @@ INTERPRETER_TESTS = [
     *(
         f"tests/tracking/{name}.py"
         for name in (
-            "test_counter", "test_environments", "test_exit_signals", "test_fork",
+            "test_annotations", "test_counter", "test_environments", "test_exit_signals", "test_fork",
             "test_end_states", "test_exit", "test_interpreters", "test_parts",
         )
     ),

@@ -83,7 +83,7 @@ def observe_calls(owners: Sequence[object], name: str) -> None:
 
 
 def _wrap_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    signature = inspect.signature(function)
+    signature = _read_signature(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -109,3 +109,12 @@ def _wrap_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
     call.__dict__["__progressbar_tracker__"] = True
     return call
+
+
+def _read_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the parameters of a function whose annotations may name what exists for type checkers only."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.STRING)
+    return inspect.signature(function)
