@@ -17,7 +17,7 @@ import pytest
 
 from progressbar_tracker import cli
 from progressbar_tracker.testing import recording
-from tests.support.cli import CLI_COMMAND, write_script
+from tests.support.cli import CLI_COMMAND, PATIENT_CLI_COMMAND, write_script
 from tests.support.fault_server import HANG, WRITE_KEY, FaultServer
 from tests.support.waiting import wait_until
 
@@ -270,7 +270,7 @@ def test_exec_on_a_terminal_keeps_stderr_a_terminal(shell):
         "signal.signal(signal.SIGWINCH, resized); report('ready')\n"
         "while True: time.sleep(0.1)"
     )
-    terminal = Terminal(shell.environ, *CLI_COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
+    terminal = Terminal(shell.environ, *PATIENT_CLI_COMMAND, "exec", "--id", "screen", "--", sys.executable, "-c", code)
     terminal.read_until(b"ready True (77, 33)\r\n")  # one carriage return: translated once
     termios.tcsetwinsize(terminal.master, (40, 100))
     terminal.read_until(b"now ")
@@ -283,7 +283,7 @@ def test_exec_pager_reads_keys_from_its_stderr(shell):
         "import os, tty, termios; before = termios.tcgetattr(2); tty.setcbreak(2); print('ready', flush=True)\n"
         "print('key', os.read(2, 1)); termios.tcsetattr(2, termios.TCSADRAIN, before)"
     )
-    terminal = Terminal(shell.environ, *CLI_COMMAND, "exec", "--", sys.executable, "-c", code)
+    terminal = Terminal(shell.environ, *PATIENT_CLI_COMMAND, "exec", "--", sys.executable, "-c", code)
     terminal.read_until(b"ready")
     terminal.write(b"k")
     terminal.read_until(b"key b'k'\r\n")
@@ -294,7 +294,7 @@ def test_exec_pager_reads_keys_from_its_stderr(shell):
 
 def test_exec_ctrl_c_reaches_the_program_once(shell):
     text = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
-    terminal = Terminal(shell.environ, *CLI_COMMAND, *sh(text, "--id", "interrupted"))
+    terminal = Terminal(shell.environ, *PATIENT_CLI_COMMAND, *sh(text, "--id", "interrupted"))
     terminal.read_until(b"ready")
     terminal.write(b"\x03")
     terminal.read_until(b"caught")

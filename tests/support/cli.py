@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ PATIENT_CLI_COMMAND = [
 
 
 class CommandRunner:
-    """Runs commands with a URL and a write key, and reads the resulting items."""
+    """Runs commands with a URL and a write key, and reads the resulting items, whose ends are sent at any speed."""
 
     def __init__(self, server):
         self.url = server.url
@@ -31,17 +32,17 @@ class CommandRunner:
 
     def start(self, *arguments, environ=None, **options):
         return subprocess.Popen(
-            [*CLI_COMMAND, *map(str, arguments)], env={**self.environ, **(environ or {})}, **options
+            [*PATIENT_CLI_COMMAND, *map(str, arguments)], env={**self.environ, **(environ or {})}, **options
         )
 
     def run(self, *arguments, environ=None, **options):
         environ = {**self.environ, **(environ or {})}
         options = {"capture_output": True, "timeout": 100, **options}
-        return subprocess.run([*CLI_COMMAND, *map(str, arguments)], env=environ, **options)
+        return subprocess.run([*PATIENT_CLI_COMMAND, *map(str, arguments)], env=environ, **options)
 
     def bash(self, line, environ=None, **options):
         """Run a shell line in which ``pbt`` is the command."""
-        prelude = f'pbt() {{ "{sys.executable}" -m progressbar_tracker "$@"; }}\n'
+        prelude = f'pbt() {{ {shlex.join(PATIENT_CLI_COMMAND)} "$@"; }}\n'
         environ = {**self.environ, **(environ or {})}
         options = {"capture_output": True, "timeout": 100, **options}
         return subprocess.run(["bash", "-c", prelude + line], env=environ, **options)

@@ -12,7 +12,6 @@ from tests.support.fault_server import HANG
 from tests.support.programs import (
     LONG_TIMEOUT_PRELUDE,
     MAX_EXIT_SECONDS,
-    PATIENT_EXIT_PRELUDE,
     PROGRAM_TIMEOUT,
     get_final_item,
     run_program,
@@ -98,9 +97,7 @@ def test_later_unrelated_exception_does_not_fail_a_stopped_loop(faults, tmp_path
 
 
 def test_short_program_reports_its_exact_count(faults, tmp_path):
-    code = PATIENT_EXIT_PRELUDE + (
-        "with track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
-    )
+    code = "with track(total=20000, id='job', keep=True) as bar:\n    for i in range(20000): bar.advance()"
     exit_code, out, err = run_program(faults.url, code, tmp_path)
     assert (exit_code, out, err) == (0, "", "")
     assert (faults.items["job"]["completed"], faults.items["job"]["status"]) == (20000, "succeeded")

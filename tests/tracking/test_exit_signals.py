@@ -12,7 +12,6 @@ from tests.support.fault_server import HANG
 from tests.support.programs import (
     LONG_TIMEOUT_PRELUDE,
     MAX_EXIT_SECONDS,
-    PATIENT_EXIT_PRELUDE,
     PROGRAM_TIMEOUT,
     get_final_item,
     run_program,
@@ -48,7 +47,7 @@ FIRST_AT_EXIT = (
 
 
 def test_bars_first_made_in_an_atexit_handler_are_sent(faults, tmp_path):
-    exit_code, _, err = run_program(faults.url, PATIENT_EXIT_PRELUDE + FIRST_AT_EXIT, tmp_path)
+    exit_code, _, err = run_program(faults.url, FIRST_AT_EXIT, tmp_path)
     assert (exit_code, err) == (0, "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 3)
     assert (faults.items["block"]["status"], faults.items["block"]["completed"]) == ("succeeded", 1)

@@ -11,7 +11,7 @@ import pytest
 
 from progressbar_tracker._http.eager_imports import import_eagerly
 from tests.support.fault_server import WRITE_KEY
-from tests.support.programs import PATIENT_EXIT_PRELUDE, PROGRAM_TIMEOUT, run_program
+from tests.support.programs import PROGRAM_TIMEOUT, run_program
 
 POOL_PROGRAM = """
 import multiprocessing
@@ -48,7 +48,7 @@ LAZY_ENVIRON = {"PYTHON_LAZY_IMPORTS": "all"}
 
 @has_lazy_imports
 def test_tracked_program_with_lazy_imports_reports_its_loop(faults, tmp_path):
-    code = PATIENT_EXIT_PRELUDE + "for _ in track(range(5), id='job', keep=True): pass\nassert flush(60)"
+    code = "for _ in track(range(5), id='job', keep=True): pass\nassert flush(60)"
     assert run_program(faults.url, code, tmp_path, **LAZY_ENVIRON) == (0, "", "")
     assert (faults.items["job"]["status"], faults.items["job"]["completed"]) == ("succeeded", 5)
 
