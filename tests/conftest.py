@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import re
@@ -39,7 +40,14 @@ hypothesis.settings.load_profile("patient")
 accesses_watched = pytest.StashKey[bool]()
 
 
+def pytest_collection_finish():
+    """Leave the collected tests out of garbage collections, which would visit them again and again."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_configure(config):
+    gc.disable()  # half of the time of the collection, which leaves little garbage
     config.stash[accesses_watched] = isolation.watch_accesses(coverage=bool(config.getoption("cov_source", None)))
 
 
