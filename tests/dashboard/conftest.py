@@ -21,6 +21,7 @@ BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome
 CHANGED_DELAYS = {
     "item_stream.js": {b"RETRY_DELAY = 2000": b"RETRY_DELAY = 200", b"SPREAD = 1000": b"SPREAD = 100"},
     "item.js": {b"MIN_RELOAD_INTERVAL = 10000": b"MIN_RELOAD_INTERVAL = 300"},
+    "next_start.js": {b"RETRY_DELAYS = [1500, 4000, 15000, 45000]": b"RETRY_DELAYS = [100, 400, 1000, 3000]"},
     "offline.js": {b"RETRY_INTERVAL = 4000": b"RETRY_INTERVAL = 400"},
     "toast.js": {b"TOAST_TIMEOUT_MS = 6000": b"TOAST_TIMEOUT_MS = 60000"},
 }

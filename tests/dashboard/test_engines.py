@@ -91,6 +91,17 @@ def check_history_page_shows_a_failed_run(engine, site):
     engine.wait_for_text("OSError: gone", "main table")
 
 
+def check_schedule_is_set_by_its_form(engine, site):
+    engine.open(f"{site.background.url}/schedules")
+    engine.wait_for("document.querySelector('input[name=timezone]').value !== ''")
+    engine.type("input[name=id]", "job")
+    engine.press("Enter")
+    engine.wait_for_text("This is needed.", "#cron-error")
+    engine.type("input[name=cron]", "0 3 * * *")
+    engine.press("Enter")
+    engine.wait_for_text("The schedule of job is set.", "#saved")
+
+
 def check_today_page_shows_the_runs_of_the_day(engine, site):
     site.put("a", title="Export", status="failed", error="OSError: gone")
     site.put("b", title="Import", value=0.5)
@@ -140,6 +151,7 @@ USER_FLOWS = (
     check_board_search_hides_other_items,
     check_item_page_opens_from_the_board,
     check_history_page_shows_a_failed_run,
+    check_schedule_is_set_by_its_form,
     check_today_page_shows_the_runs_of_the_day,
     check_share_page_follows_the_item_of_a_group,
     check_lost_connection_shows_a_banner,

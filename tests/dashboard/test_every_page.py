@@ -17,8 +17,8 @@ from .conftest import APPEARANCE_RULES, PAGE_TIMEOUT, find_violations, sign_in, 
 PAGE_NAMES = (
     "board", "board of a group", "board without a match", "board on a screen", "item that runs", "item that failed",
     "item with children", "item with hostile texts", "former run", "unknown item", "today", "today on a screen",
-    "history", "history without a match", "schedules", "keys", "channels", "documentation", "problem", "sign-in",
-    "handbook", "page of the handbook", "used sign-in link", "shared group", "shared timeline",
+    "history", "history without a match", "schedules", "schedule that is changed", "keys", "channels", "documentation",
+    "problem", "sign-in", "handbook", "page of the handbook", "used sign-in link", "shared group", "shared timeline",
     "shared failure",
 )  # fmt: skip
 DESKTOP_VIEWPORT = {"width": 1440, "height": 900}

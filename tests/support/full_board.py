@@ -56,6 +56,9 @@ def fill_site(site: BrowserServer) -> None:
         "<b>\u202eevil": {"cron": "0 3 * * *", "notify": ["x" * 64] * 8},
     }.items():  # fmt: skip
         site.http.put(f"/api/v1/schedules/{quote(name, safe='')}", json=schedule).raise_for_status()
+    for name in ("cron of box-7", "x" * 100):
+        body = {"name": name, "group": "g" * 200}
+        site.http.post("/api/v1/ping-tokens", json=body, headers=site.admin).raise_for_status()
     site.put("usual", title="Import", total=2_000_000, completed=500_000, unit="files", group="etl", meta={"host": "a"})
     site.patch("usual", completed=600_000, description="a description " * 20)
     site.put("stuck", title="Reindex", total=9, completed=1, group="etl", stuck_after=0.001)
@@ -93,6 +96,7 @@ def create_page_urls(site: BrowserServer) -> dict[str, tuple[str, str]]:
         "history": ("/history", "history"),
         "history without a match": ("/history", "history?q=nothing-has-this-text"),
         "schedules": ("/schedules", "schedules"),
+        "schedule that is changed": ("/schedules", "schedules?id=usual&set=usual"),
         "keys": ("/keys", "keys"),
         "channels": ("/channels", "channels"),
         "documentation": ("/docs", "docs"),

@@ -387,7 +387,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         "The timeline of the day.", _HTML_TYPE,
     )),
     Route("GET", "/schedules", "read", schedules_page.show_schedules, is_page=True, is_compressible=True, doc=RouteDoc(
-        "The schedules.", _HTML_TYPE, query=(Parameter("after", "The id after which the page begins.", _TEXT_TYPE),),
+        "The schedules, and a form to set them.", _HTML_TYPE, query=(
+            Parameter("after", "The id after which the page begins.", _TEXT_TYPE),
+            Parameter("id", "The item whose schedule the form shows.", _TEXT_TYPE),
+            Parameter("set", "The item whose schedule the form has set.", _TEXT_TYPE),
+        ),
         problems=("invalid-field",),
     )),
     Route("GET", "/history", "read", history_page.show_history, is_page=True, is_compressible=True, doc=RouteDoc(

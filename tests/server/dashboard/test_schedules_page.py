@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from msgspec.structs import replace
 
 from progressbar_tracker.server.dashboard import schedules_page
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Callable
 
     from tests.support.server import RunningServer
 
@@ -43,10 +44,58 @@ def test_item_page_shows_the_next_expected_start(server: RunningServer) -> None:
     http.put("/api/v1/items/job", json={})
     assert "Next start expected" not in browser.get("/items/job").text
     http.put("/api/v1/schedules/job", json={"every": 3600})
-    assert 'Next start expected <time datetime="2027-01-15T09:00:00.000Z">' in browser.get("/items/job").text
+    assert (
+        'Next start expected <span data-part="next"><time datetime="2027-01-15T09:00:00.000Z">'
+        in browser.get("/items/job").text
+    )
     http.put("/api/v1/schedules/new", json={"every": 3600})
     page = browser.get("/items/new")
     assert (page.status_code, "No run has been reported yet" in page.text) == (404, True)
+
+
+def test_form_has_the_values_of_a_schedule(server: RunningServer) -> None:
+    body = {"every": 5400, "grace": 7200, "group": "etl", "notify": ["phone", "team"]}
+    server.client("write").put("/api/v1/schedules/a%2Fb", json=body)
+    page = server.browser().get("/schedules?id=a%2Fb").text
+    assert "Change the schedule of <bdi>a/b</bdi>" in page
+    assert re.search('name="every" type="number"[^>]* value="90"', page)
+    assert '<option value="60" selected>minutes</option>' in page
+    assert re.search('name="grace" type="number"[^>]* value="2"', page)
+    assert 'value="phone, team"' in page
+    assert re.search('name="id"[^>]* value="a/b"[^>]* readonly', page)
+
+
+@pytest.mark.parametrize(("key", "may_set", "changed"), [
+    ("admin", True, ["mine", "theirs"]), ("write", True, ["mine"]), ("read", False, []),
+])  # fmt: skip
+def test_page_offers_changes_to_those_permitted(
+    server: RunningServer, key: str, may_set: bool, changed: list[str]
+) -> None:
+    server.client("write").put("/api/v1/schedules/mine", json={"every": 60})
+    server.client("other").put("/api/v1/schedules/theirs", json={"every": 60})
+    page = server.client(key).get("/schedules").text
+    assert ('id="schedule-form"' in page) is may_set
+    assert re.findall('"Delete the schedule of ([^"]*)"', page) == changed
+    page = server.client(key).get("/schedules?id=theirs").text
+    assert ("Only its owner and administrators can change" in page) is (key != "admin")
+
+
+def test_guest_gets_no_form(make_server: Callable[..., RunningServer]) -> None:
+    served = make_server(public_read=True)
+    served.client("write").put("/api/v1/schedules/a", json={"every": 60})
+    page = served.client().get("/schedules?id=a").text
+    assert "schedule-form" not in page
+    assert "Delete the schedule" not in page
+
+
+def test_page_names_the_schedule_that_was_set(server: RunningServer) -> None:
+    server.client("write").put("/api/v1/schedules/a", json={"every": 3600})
+    browser = server.browser()
+    assert (
+        'The schedule of <bdi>a</bdi> is set. Next start expected: <time datetime="2027'
+        in browser.get("/schedules?set=a").text
+    )
+    assert "is set" not in browser.get("/schedules?set=none").text
 
 
 def test_hostile_text_of_a_schedule_is_text(server: RunningServer) -> None:

@@ -10,7 +10,7 @@ from progressbar_tracker.server.http.request import Request, get_query_text, val
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.notifications.web_push import is_installed
 
-from .schedules_page import present_schedule
+from .schedules_page import may_change_schedule, present_schedule
 from .templates import render_page
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ async def show_item(request: Request) -> Response:
         item_title=title,
         has_item=has_item,
         schedule=None if schedule is None else present_schedule(schedule, request.services.now()),
+        may_schedule=may_change_schedule(request.principal, schedule),
         stop_scope=find_scope(request.principal, "stop"),
         may_read_tail=request.principal.reads_tails,
         has_push=is_installed() and request.principal.id != GUEST_ID,

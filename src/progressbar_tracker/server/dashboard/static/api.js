@@ -11,14 +11,28 @@ import { requireElement } from "./dom.js";
  * @param {object} [body] sent as JSON
  * @returns {Promise<any>}
  * @throws {Error} with the problem's detail, for the reader
+ * @throws {FieldError} with that of a field
  */
 export async function request(method, path, body) {
   const content = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
   const response = await fetch(path, { method, signal: AbortSignal.timeout(15000), ...content });
   if (response.status === 401) location.reload(); // the session has ended; the server redirects to the sign-in page
   const result = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(result.detail ?? `The server answered ${response.status}.`);
+  const detail = result.detail ?? `The server answered ${response.status}.`;
+  if (!response.ok) throw typeof result.field === "string" ? new FieldError(detail, result.field) : new Error(detail);
   return result;
+}
+
+/** A value that the server refuses. */
+export class FieldError extends Error {
+  /**
+   * @param {string} message
+   * @param {string} field its name in the request
+   */
+  constructor(message, field) {
+    super(message);
+    this.field = field;
+  }
 }
 
 /** @param {unknown} error */

@@ -7,6 +7,7 @@ import { createTime } from "./dates.js";
 import { createElement, requireElement } from "./dom.js";
 import { ICONS, formatItemPercent, titleOf } from "./format.js";
 import { createLayout } from "./item_layout.js";
+import { createNextStart } from "./next_start.js";
 import { formatSuccessRate, formatUsualRange, formatUsualStart } from "./phrases.js";
 import { fetchChildren, fetchParts, fetchRunData, findNeighbours, searchNeighbours } from "./run_data.js";
 import { createRunTable } from "./run_table.js";
@@ -288,5 +289,9 @@ const container = requireElement("item");
 const page = new ItemPage(container, container.dataset.id ?? "", container.dataset.run ?? null);
 void page.load();
 void loadFollowed();
-subscribe((message) => page.handleMessage(message));
+const nextStart = createNextStart();
+subscribe((message) => {
+  page.handleMessage(message);
+  nextStart?.handleMessage(message);
+});
 setInterval(() => page.tick(), 1000);
