@@ -7,13 +7,16 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from progressbar_tracker.server.models import rfc3339
+from progressbar_tracker.server.schedules.monitor import MissedStart
 from tests.server.notifications.test_delivery import get_channel, received_documents, write_channels
 from tests.support.server import ServerGroup
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import wait_until
+from tests.support.webhook_receiver import make_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,31 +171,156 @@ def test_schedule_of_one_server_is_deleted_on_the_other(replicas: ServerGroup) -
     wait_until(lambda: first.client("read").get("/api/v1/schedules").json() == {"schedules": []})
 
 
+EVERY_SECONDS = 3600
+
+
+def create_schedule(process: ServerProcess) -> None:
+    with process.http() as http:
+        body = {"every": EVERY_SECONDS, "grace": 10, "notify": ["hook"]}
+        http.put("/api/v1/schedules/job", json=body).raise_for_status()
+
+
+def move_schedule(state: str, expected_at: int) -> tuple[str, str]:
+    """Return the states of the schedule and of the monitor with a start that has been expected at an instant.
+
+    The rows stand for a wait of a minute.
+    """
+    moved = json.loads(state) | {"since": expected_at - EVERY_SECONDS}
+    return json.dumps(moved), json.dumps({"checked_at": expected_at + 1, "gaps": []})
+
+
+def move_sqlite_schedule(folder: Path, expected_at: int) -> None:
+    with sqlite3.connect(folder / "progress.db") as database:
+        (state,) = database.execute("SELECT state FROM schedules").fetchone()
+        moved, mark = move_schedule(state, expected_at)
+        database.execute("UPDATE schedules SET state = ?", (moved,))
+        database.execute("INSERT OR REPLACE INTO schedule_monitor (one, state) VALUES (1, ?)", (mark,))
+    database.close()
+
+
+def wait_until_delivered(process: ServerProcess) -> None:
+    with process.http() as http:
+        wait_until(lambda: http.get("/api/v1/channels").json()["channels"][0]["waiting"] == 0)
+
+
+def get_missed_at(process: ServerProcess) -> str | None:
+    with process.http() as http:
+        missed_at: str | None = http.get("/api/v1/schedules/job").json()["missed_at"]
+        return missed_at
+
+
 def test_miss_interrupted_by_kill_9_is_sent_with_one_id(tmp_path: Path, receiver: WebhookReceiver) -> None:
-    """The rows of a schedule with an expected start in the past stand for a wait of a minute."""
-    channels = write_channels(tmp_path, receiver)
-    process = ServerProcess(tmp_path, PROGRESSBAR_CHANNELS=str(channels))
+    process = ServerProcess(tmp_path, PROGRESSBAR_CHANNELS=str(write_channels(tmp_path, receiver)))
     try:
-        with process.http() as http:
-            http.put("/api/v1/schedules/job", json={"every": 3600, "grace": 10, "notify": ["hook"]}).raise_for_status()
+        create_schedule(process)
         process.stop(9)
         expected_at = int(time.time()) - 5
-        with sqlite3.connect(tmp_path / "progress.db") as database:
-            (state,) = database.execute("SELECT state FROM schedules").fetchone()
-            moved = json.loads(state) | {"since": expected_at - 3600}
-            database.execute("UPDATE schedules SET state = ?", (json.dumps(moved),))
-            mark = json.dumps({"checked_at": expected_at + 1, "gaps": []})
-            database.execute("INSERT OR REPLACE INTO schedule_monitor (one, state) VALUES (1, ?)", (mark,))
-        database.close()
+        move_sqlite_schedule(tmp_path, expected_at)
         process.start()
         process.stop(9)  # within the grace
         process.start()
         receiver.wait(1)
         process.stop(9)  # perhaps before the delivery is recorded
         process.start()
-        with process.http() as http:
-            wait_until(lambda: http.get("/api/v1/channels").json()["channels"][0]["waiting"] == 0)
-            assert http.get("/api/v1/schedules/job").json()["missed_at"] == rfc3339(expected_at)
+        wait_until_delivered(process)
+        assert get_missed_at(process) == rfc3339(expected_at)
         assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
     finally:
         process.close()
+
+
+def test_miss_that_could_not_be_delivered_survives_kill_9(tmp_path: Path, receiver: WebhookReceiver) -> None:
+    receiver.default_response = make_response(503)
+    process = ServerProcess(tmp_path, PROGRESSBAR_CHANNELS=str(write_channels(tmp_path, receiver)))
+    try:
+        create_schedule(process)
+        process.stop(9)
+        expected_at = int(time.time()) - 5
+        move_sqlite_schedule(tmp_path, expected_at)
+        process.start()
+        receiver.wait(1)
+        wait_until(lambda: get_missed_at(process) == rfc3339(expected_at))
+        process.stop(9)
+        receiver.default_response = make_response(200)
+        process.start()
+        wait_until_delivered(process)
+        assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
+    finally:
+        process.close()
+
+
+def test_miss_survives_kill_9_of_the_leader_of_two_servers(
+    postgres_url: str, tmp_path: Path, receiver: WebhookReceiver
+) -> None:
+    channels = str(write_channels(tmp_path, receiver))
+    processes = [
+        ServerProcess(tmp_path, PROGRESSBAR_DATABASE=postgres_url, PROGRESSBAR_CHANNELS=channels) for _ in range(2)
+    ]
+    try:
+        create_schedule(processes[0])
+        for process in processes:
+            process.stop(9)
+        expected_at = int(time.time()) - 5
+        with psycopg.connect(postgres_url, options="-c search_path=progressbar_tracker") as database:
+            (state,) = database.execute("SELECT state FROM schedules").fetchone() or ("",)
+            moved, mark = move_schedule(state, expected_at)
+            database.execute("UPDATE schedules SET state = %s", (moved,))
+            database.execute("UPDATE schedule_monitor SET state = %s", (mark,))
+        for process in processes:
+            process.start()
+        leader = find_leader(*processes)
+        (follower,) = set(processes) - {leader}
+        leader.stop(9)  # within the grace
+        receiver.wait(1)
+        wait_until(lambda: get_missed_at(follower) == rfc3339(expected_at))
+        leader.start()
+        follower.stop(9)  # perhaps before the delivery is recorded
+        wait_until_delivered(leader)
+        assert get_missed_at(leader) == rfc3339(expected_at)
+        assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
+    finally:
+        for process in processes:
+            process.close()
+
+
+def find_leader(*processes: ServerProcess) -> ServerProcess:
+    """Wait until one of the servers is the leader, and return it."""
+
+    def list_leaders() -> list[ServerProcess]:
+        return [process for process in processes if "\nprogressbar_leader 1.0" in read_metrics(process)]
+
+    wait_until(lambda: len(list_leaders()) == 1)
+    return list_leaders()[0]
+
+
+def read_metrics(process: ServerProcess) -> str:
+    with process.http() as http:
+        return http.get("/metrics").raise_for_status().text
+
+
+def test_two_servers_that_both_decide_send_one_message(
+    replicas: ServerGroup, receiver: WebhookReceiver, tmp_path: Path
+) -> None:
+    """A leader that does not know yet that it lost the database decides the same start as its successor."""
+    path = write_channels(tmp_path, receiver)
+    servers = replicas.start(channels=path), replicas.start(channels=path)
+    wait_until(lambda: any(served.background.app.services.is_leader() for served in servers))
+    follower, leader = sorted(servers, key=lambda served: served.background.app.services.is_leader())
+    set_schedule(follower, notify=["hook"])
+    wait_until_watched(leader)
+    pass_time(replicas.clock, 661, *servers)
+    receiver.wait(1)
+    services, now = leader.background.app.services, replicas.clock()
+    stored = services.schedules.get("job")
+    assert stored is not None
+    again = MissedStart(stored, stored.missed_at)
+    follower.background.store.commit(
+        follower.background.app.services.notifier.build_missed([again], lambda _: None, now)
+    ).result(60)
+    set_schedule(leader, "other", notify=["hook"])
+    wait_until_watched(leader)
+    pass_time(replicas.clock, 661, *servers)
+    wait_until(lambda: "other" in [document["data"]["id"] for document in received_documents(receiver)])
+    wait_until(lambda: leader.client("admin").get("/api/v1/channels").json()["channels"][0]["waiting"] == 0)
+    sent = [(document["data"]["id"], document["data"]["expected_at"]) for document in received_documents(receiver)]
+    assert len(sent) == len(set(sent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -253,27 +254,43 @@ def test_heap_stays_small() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["wait", "kill", "start"]), st.integers(1, 900)), max_size=25),
+    st.lists(st.tuples(st.sampled_from(["wait", "kill", "crash", "start"]), st.integers(1, 900)), max_size=25),
     st.sampled_from([30.0, 300.0, 1200.0]),
 )
-def test_no_start_is_missed_twice_or_while_no_server_ran(events, grace) -> None:
-    world, now, down = World(make_schedule(cron="*/5 * * * *", grace=grace)), START_TIME, list[tuple[float, float]]()
-    starts = list[float]()
-    for event, seconds in events:
+def test_each_observed_start_without_a_run_is_missed_once(events, grace) -> None:
+    """A crash loses the writes of a decision together with its messages."""
+    world, now = World(make_schedule(cron="*/5 * * * *", grace=grace)), START_TIME
+    observed, starts, down = [now], list[float](), list[tuple[float, float]]()
+    for event, seconds in [*events, ("wait", grace + 400)]:
         match event:
             case "wait":
-                for _ in range(seconds // 5):
+                for _ in range(int(seconds // 5)):
                     now += 5
                     world.poll(now)
-            case "kill":
-                down.append((now, now + seconds))
-                now += seconds
-                world.start(now)
+                    observed.append(now)
             case "start":
                 now += 1
                 world.begin_run(now)
+                observed.append(now)
                 starts.append(now)
+            case _:
+                if event == "crash":
+                    now += 5
+                    world.monitor.poll((), now, world.listening_since)  # nothing of it is stored
+                down.append((now, now + seconds))
+                now += seconds
+                world.start(now)
+                observed.append(now)
     assert len(world.missed) == len(set(world.missed))
-    for _, expected_at in world.missed:
+    missed = {expected_at for _, expected_at in world.missed}
+    for expected_at in missed:
         assert not any(start < expected_at < end for start, end in down)
         assert not any(expected_at <= start < expected_at + grace for start in starts)
+    latest_start = max(starts, default=0.0)
+    for number in range(1, int((now - grace - 10 - START_TIME) // 300) + 1):
+        expected_at = START_TIME + 300 * number
+        was_down = any(start <= expected_at < end for start, end in down)
+        next_end = min((start for start, _ in down if start >= expected_at), default=math.inf)
+        was_observed = not was_down and any(expected_at <= at < next_end for at in observed)
+        if was_observed and latest_start + 30 < expected_at:
+            assert expected_at in missed
