@@ -14,10 +14,12 @@ import pytest
 
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server.access.key_admin import KeyAdmin
+from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.run import BackgroundServer, Server
 from progressbar_tracker.server.settings import Settings
 from tests.support.connections import TLS_CONTEXT, find_free_port
 from tests.support.server import RunningServer, make_legacy_item
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,6 +120,18 @@ def test_maintenance_expires_items_and_sessions_and_trims(server: RunningServer)
     while server.background.store.load().sessions:
         pass
     assert browser.get("/").status_code == 303
+
+
+def test_maintenance_deletes_expired_shares_and_ping_tokens(server: RunningServer) -> None:
+    admin, store = server.client("admin"), server.background.store
+    for expires_at in (rfc3339(server.clock() + 60), None):
+        for path, body in (("shares", {"group": "g"}), ("ping-tokens", {"group": "g", "name": "n"})):
+            body = {**body, "expires_at": expires_at}
+            assert admin.post(f"/api/v1/{path}", json=body).status_code == 201
+    server.clock.advance(61)
+    wait_until(lambda: (len(store.load().shares), len(store.load().ping_tokens)) == (1, 1))
+    assert len(admin.get("/api/v1/shares").json()["shares"]) == 1
+    assert len(admin.get("/api/v1/ping-tokens").json()["ping_tokens"]) == 1
 
 
 # The local key

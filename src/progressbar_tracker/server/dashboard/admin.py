@@ -10,6 +10,7 @@ from progressbar_tracker.server.models import rfc3339
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.access.keys import Keyring
+    from progressbar_tracker.server.items.board import Board
     from progressbar_tracker.server.models import DeliveryStats, KeyRecord, PingTokenRecord, SessionRecord, ShareRecord
     from progressbar_tracker.server.notifications.channels import Channel
 
@@ -111,6 +112,11 @@ _SYSTEM_MARKS: Final = (
     ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "Mac"),
     ("CrOS", "ChromeOS"), ("Linux", "Linux"),
 )  # fmt: skip
+
+
+def list_groups(board: Board) -> list[str]:
+    """Return the names of the groups of the listed items, for the suggestions of a form."""
+    return sorted({item.group for item in board.snapshot() if item.group is not None})
 
 
 def format_time(at: float | None) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from progressbar_tracker.server.api.channels import read_channel_stats
 from progressbar_tracker.server.api.sessions import find_own_session
 
-from .admin import present_channel, present_key, present_ping_token, present_session, present_share
+from .admin import list_groups, present_channel, present_key, present_ping_token, present_session, present_share
 from .templates import render_page
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def show_keys(request: Request) -> Response:
         share_item=share_item,
         ping_tokens=[present_ping_token(record) for record in reversed(services.credentials.ping_tokens.all())],
         sessions=[present_session(record, current_session, services.keyring) for record in services.sessions.all(now)],
-        groups=sorted({item.group for item in services.board.snapshot() if item.group is not None}),
+        groups=list_groups(services.board),
     )
 
 

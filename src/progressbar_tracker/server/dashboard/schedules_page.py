@@ -12,7 +12,7 @@ from progressbar_tracker.server.http.request import get_query_text
 from progressbar_tracker.server.items.serializer import item_url
 from progressbar_tracker.server.schedules import recurrence
 
-from .admin import format_time
+from .admin import format_time, list_groups
 from .templates import render_page
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ async def show_schedules(request: Request) -> Response:
     shown = records[:MAX_SCHEDULE_PAGE]
     edited_id, set_schedule = get_query_text(query, "id") or "", services.schedules.get(query.get("set", ""))
     edited = services.schedules.get(edited_id)
+    may_set = may_change_schedule(principal, edited)
     return render_page(
         request,
         "schedules.html",
@@ -44,10 +45,10 @@ async def show_schedules(request: Request) -> Response:
             present_schedule(record, now) | {"may_change": may_change_schedule(principal, record)} for record in shown
         ],
         next_query=urlencode({"after": shown[-1].id}) if len(records) > len(shown) else "",
-        may_set=may_change_schedule(principal, edited),
+        may_set=may_set,
         form=_present_form(edited, edited_id),
         set_schedule=None if set_schedule is None else present_schedule(set_schedule, now),
-        groups=sorted({item.group for item in services.board.snapshot() if item.group is not None}),
+        groups=list_groups(services.board) if may_set else [],
         time_units=TIME_UNITS,
     )
 

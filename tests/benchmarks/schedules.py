@@ -1,0 +1,185 @@
+"""The cost of schedules and push subscriptions: ``python tests/benchmarks/schedules.py [--seconds N] [--quick]``.
+
+A real server has 10,000 hourly schedules, spread over the minutes of an hour, and 1,000 push subscriptions at a local
+push service. Of each minute's jobs, 19 of 20 report a run that starts and ends; the other starts are missed, and a
+webhook is notified. The peer is a server that gets the same writes without schedules and subscriptions.
+
+The figures are the processor time of the server and of PostgreSQL in percent of a core, database writes included. All
+servers run at the same time, so a busy machine affects them alike. *overhead* is the difference to the peer; the goal
+is at most 5 %. The messages that were delivered show that the work was done.
+
+The script starts a PostgreSQL for each of two servers, with default durability in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+from harness import ADMIN_KEY, parse_options, print_table, run_server
+from writers import read_children_seconds
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.postgres import Cluster, create_database
+from tests.support.push_service import PushService
+from tests.support.webhook_receiver import WebhookReceiver
+
+GRACE_SECONDS = 60
+HOUR_MINUTES = 60
+SUBSCRIPTIONS_PER_KEY = 20
+CONNECTION_COUNT = 8
+
+
+def open_client(url, key=ADMIN_KEY):
+    return httpx.Client(base_url=url, headers={"X-API-KEY": key}, timeout=60)
+
+
+def name_job(number):
+    return f"team/job-{number:05}"
+
+
+def find_server(url):
+    """Return the process that listens at a URL: a child of this one."""
+    port = int(url.rpartition(":")[2])
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    (inode,) = {row.split()[9] for row in rows if row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "0A"}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if link.readlink().name == f"socket:[{inode}]":
+                        return pid
+    raise SystemExit(f"no process serves {url}")
+
+
+class Contender:
+    """A server with its database, and the numbers of a measurement."""
+
+    def __init__(self, name, stack, cluster=None, **environ):
+        self.name = name
+        if cluster is not None:
+            environ["PROGRESSBAR_DATABASE"] = create_database(cluster)
+        self.url = stack.enter_context(run_server(**environ))
+        self.pids = {"server": find_server(self.url)} | ({} if cluster is None else {"database": cluster.pid})
+        self.cpu = dict.fromkeys(self.pids, 0.0)
+
+    def read(self):
+        return {part: read_children_seconds(pid) for part, pid in self.pids.items()}
+
+
+def send_all(url, requests):
+    """Send requests over several connections."""
+
+    def send(part):
+        with open_client(url) as http:
+            for method, path, body in part:
+                http.request(method, path, json=body).raise_for_status()
+
+    with ThreadPoolExecutor(CONNECTION_COUNT) as pool:
+        list(pool.map(send, [requests[n::CONNECTION_COUNT] for n in range(CONNECTION_COUNT)]))
+
+
+def set_schedules(url, count):
+    fields = {"grace": GRACE_SECONDS, "notify": ["hook"]}
+    send_all(url, [
+        ("PUT", f"/api/v1/schedules/{name_job(n).replace('/', '%2F')}", {**fields, "cron": f"{n % HOUR_MINUTES} * * * *"})
+        for n in range(count)
+    ])  # fmt: skip
+
+
+def subscribe(url, service, job_count, count):
+    """Follow the ends of jobs, evenly spread, with as many keys as needed."""
+    with open_client(url) as admin:
+        for start in range(0, count, SUBSCRIPTIONS_PER_KEY):
+            created = admin.post("/api/v1/keys", json={"type": "read", "name": f"reader {start}"}).raise_for_status()
+            with open_client(url, created.json()["key"]) as http:
+                http.get("/api/v1/push/key").raise_for_status()
+                for number in range(start, min(start + SUBSCRIPTIONS_PER_KEY, count)):
+                    browser = service.subscribe()
+                    body = {**browser.fields, "events": ["end"], "item": name_job(number * job_count // count)}
+                    http.post("/api/v1/push/subscriptions", json=body).raise_for_status()
+
+
+def report_runs(contenders, job_count, missed_share, done):
+    """Report a run of each job that is expected in this minute, spread over most of the minute, except some."""
+    chosen = random.Random(1)
+    clients = [open_client(contender.url) for contender in contenders]
+    try:
+        for minute in range(int(time.time() // 60), 1 << 40):
+            if done.wait(max(minute * 60 - time.time(), 0)):
+                return
+            jobs = [n for n in range(minute % HOUR_MINUTES, job_count, HOUR_MINUTES) if chosen.random() >= missed_share]
+            for place, number in enumerate(jobs):
+                if done.wait(max(minute * 60 + 1 + place * 45 / len(jobs) - time.time(), 0)):
+                    return
+                for http in clients:
+                    path = f"/api/v1/items/{name_job(number).replace('/', '%2F')}"
+                    http.put(path, json={"run_id": str(minute), "total": 10}).raise_for_status()
+                    http.patch(path, json={"run_id": str(minute), "status": "succeeded"}).raise_for_status()
+    finally:
+        for http in clients:
+            http.close()
+
+
+def main():
+    options = parse_options(
+        __doc__,
+        lambda parser: parser.add_argument("--seconds", type=int, default=180, help="length of the measurement"),
+    )
+    job_count, push_count = (600, 40) if options.quick else (10_000, 1_000)
+    seconds, warm_up = (5, 0) if options.quick else (options.seconds, 60 + GRACE_SECONDS + 10)
+    with contextlib.ExitStack() as stack:
+        service, receiver = stack.enter_context(PushService()), stack.enter_context(WebhookReceiver())
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        channels = Path(folder) / "channels.toml"
+        channels.write_text(f'[channels.hook]\nurl = "{receiver.url}"\nallow_private = true\non = ["missed"]\n')
+        environ = {"PROGRESSBAR_PUSH_ORIGINS": service.origin, "PROGRESSBAR_CHANNELS": str(channels)}
+        clusters = [Cluster(fsync="on") for _ in range(2)]
+        for cluster in clusters:
+            stack.callback(cluster.stop)
+        contenders = [
+            Contender(f"{store}, {name}", stack, cluster, **environ)
+            for store, pair in (("SQLite", (None, None)), ("PostgreSQL", clusters))
+            for name, cluster in zip(("writes only", "with schedules"), pair, strict=True)
+        ]
+        for contender in contenders[1::2]:
+            set_schedules(contender.url, job_count)
+            subscribe(contender.url, service, job_count, push_count)
+        print(f"{job_count} schedules and {push_count} subscriptions on each of two servers", flush=True)
+        done = threading.Event()
+        writer = threading.Thread(target=report_runs, args=(contenders, job_count, 0.05, done))
+        writer.start()
+        time.sleep(warm_up)
+        counts, started_at = (len(receiver.received), len(service.received)), time.monotonic()
+        before = [contender.read() for contender in contenders]
+        time.sleep(seconds)
+        after, elapsed = [contender.read() for contender in contenders], time.monotonic() - started_at
+        counts = len(receiver.received) - counts[0], len(service.received) - counts[1]
+        done.set()
+        writer.join()
+    used = [
+        {part: 100 * (last[part] - first[part]) / elapsed for part in first}
+        for first, last in zip(before, after, strict=True)
+    ]
+    rows = []
+    for number, (contender, parts) in enumerate(zip(contenders, used, strict=True)):
+        peer = used[number - number % 2]
+        overhead = "" if number % 2 == 0 else f"{sum(parts.values()) - sum(peer.values()):.1f} %"
+        rows.append(
+            (contender.name, f"{parts['server']:.1f} %", f"{parts['database']:.1f} %" if "database" in parts else "-",
+             overhead)
+        )  # fmt: skip
+    print_table(f"percent of a core over {elapsed:.0f} s", ("", "server", "database", "overhead"), rows)
+    print(f"\nmissed starts that a webhook received: {counts[0]}; push messages: {counts[1]}, of both servers")
+
+
+if __name__ == "__main__":
+    main()
