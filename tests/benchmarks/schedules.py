@@ -14,6 +14,7 @@ The script starts a PostgreSQL for each of two servers, with default durability 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 from harness import ADMIN_KEY, parse_options, print_table, run_server
@@ -33,6 +35,7 @@ from tests.support.push_service import PushService
 from tests.support.webhook_receiver import WebhookReceiver
 
 GRACE_SECONDS = 60
+MISSED_SHARE = 0.05
 HOUR_MINUTES = 60
 SUBSCRIPTIONS_PER_KEY = 20
 CONNECTION_COUNT = 8
@@ -89,10 +92,8 @@ def send_all(url, requests):
 
 def set_schedules(url, count):
     fields = {"grace": GRACE_SECONDS, "notify": ["hook"]}
-    send_all(url, [
-        ("PUT", f"/api/v1/schedules/{name_job(n).replace('/', '%2F')}", {**fields, "cron": f"{n % HOUR_MINUTES} * * * *"})
-        for n in range(count)
-    ])  # fmt: skip
+    rules = [{**fields, "cron": f"{number % HOUR_MINUTES} * * * *"} for number in range(count)]
+    send_all(url, [("PUT", f"/api/v1/schedules/{quote(name_job(n), safe='')}", rule) for n, rule in enumerate(rules)])
 
 
 def subscribe(url, service, job_count, count):
@@ -108,25 +109,21 @@ def subscribe(url, service, job_count, count):
                     http.post("/api/v1/push/subscriptions", json=body).raise_for_status()
 
 
-def report_runs(contenders, job_count, missed_share, done):
+def report_runs(url, job_count, done):
     """Report a run of each job that is expected in this minute, spread over most of the minute, except some."""
-    chosen = random.Random(1)
-    clients = [open_client(contender.url) for contender in contenders]
-    try:
-        for minute in range(int(time.time() // 60), 1 << 40):
+    chosen = random.Random(1)  # the same jobs for each server
+    with open_client(url) as http:
+        for minute in itertools.count(int(time.time() // 60)):
             if done.wait(max(minute * 60 - time.time(), 0)):
                 return
-            jobs = [n for n in range(minute % HOUR_MINUTES, job_count, HOUR_MINUTES) if chosen.random() >= missed_share]
+            jobs = range(minute % HOUR_MINUTES, job_count, HOUR_MINUTES)
+            jobs = [number for number in jobs if chosen.random() >= MISSED_SHARE]
             for place, number in enumerate(jobs):
                 if done.wait(max(minute * 60 + 1 + place * 45 / len(jobs) - time.time(), 0)):
                     return
-                for http in clients:
-                    path = f"/api/v1/items/{name_job(number).replace('/', '%2F')}"
-                    http.put(path, json={"run_id": str(minute), "total": 10}).raise_for_status()
-                    http.patch(path, json={"run_id": str(minute), "status": "succeeded"}).raise_for_status()
-    finally:
-        for http in clients:
-            http.close()
+                path = f"/api/v1/items/{quote(name_job(number), safe='')}"
+                http.put(path, json={"run_id": str(minute), "total": 10}).raise_for_status()
+                http.patch(path, json={"run_id": str(minute), "status": "succeeded"}).raise_for_status()
 
 
 def main():
@@ -155,8 +152,11 @@ def main():
             subscribe(contender.url, service, job_count, push_count)
         print(f"{job_count} schedules and {push_count} subscriptions on each of two servers", flush=True)
         done = threading.Event()
-        writer = threading.Thread(target=report_runs, args=(contenders, job_count, 0.05, done))
-        writer.start()
+        writers = [
+            threading.Thread(target=report_runs, args=(contender.url, job_count, done)) for contender in contenders
+        ]
+        for writer in writers:
+            writer.start()
         time.sleep(warm_up)
         counts, started_at = (len(receiver.received), len(service.received)), time.monotonic()
         before = [contender.read() for contender in contenders]
@@ -164,7 +164,8 @@ def main():
         after, elapsed = [contender.read() for contender in contenders], time.monotonic() - started_at
         counts = len(receiver.received) - counts[0], len(service.received) - counts[1]
         done.set()
-        writer.join()
+        for writer in writers:
+            writer.join()
     used = [
         {part: 100 * (last[part] - first[part]) / elapsed for part in first}
         for first, last in zip(before, after, strict=True)
