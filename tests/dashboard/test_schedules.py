@@ -38,7 +38,7 @@ def change_record(server, item_id, **fields):
 def test_schedule_is_set_changed_and_deleted(server, visit):
     page = visit("schedules")
     fill_form(page, Id_of_the_item="a/<b>", Cron_expression="0 3 * * *", Time_zone="Europe/Paris")
-    page.get_by_label("Channels, separated by commas").fill(" phone, ,team ")
+    page.get_by_label("Channels, with commas").fill(" phone, ,team ")
     with page.expect_navigation():
         page.get_by_role("button", name="Set", exact=True).click()
     expect(page.locator("#saved")).to_be_focused()
@@ -50,7 +50,7 @@ def test_schedule_is_set_changed_and_deleted(server, visit):
     with page.expect_navigation():
         page.get_by_role("link", name="Change the schedule of a/<b>").click()
     page.get_by_role("combobox", name="Expected").select_option("every")
-    fill_form(page, Time_after_each_start="1.5")
+    fill_form(page, Time_between_starts="1.5")
     page.get_by_label("Unit of grace").select_option("hours")
     fill_form(page, Grace="2")
     with page.expect_navigation():
@@ -65,6 +65,21 @@ def test_schedule_is_set_changed_and_deleted(server, visit):
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="No schedules yet")).to_be_visible()
     assert server.http.get("/api/v1/schedules").json()["schedules"] == []
+
+
+def test_new_schedule_replaces_another_one_after_a_question(server, visit):
+    server.set_schedule("job", every=3600)
+    page = visit("schedules")
+    page.locator("#edit > summary").click()
+    fill_form(page, Id_of_the_item="job", Cron_expression="0 3 * * *", Time_zone="UTC")
+    page.get_by_role("button", name="Set", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Set", exact=True)).to_be_enabled()
+    assert get_schedule(server, "job")["every"] == 3600.0
+    page.get_by_role("button", name="Set", exact=True).click()
+    with page.expect_navigation():
+        page.get_by_role("dialog").get_by_role("button", name="Replace").click()
+    assert get_schedule(server, "job")["cron"] == "0 3 * * *"
 
 
 def test_new_schedule_has_the_zone_of_the_reader(visit):

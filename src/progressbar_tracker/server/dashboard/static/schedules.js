@@ -70,11 +70,23 @@ function scheduleUrl(id) {
   return `api/v1/schedules/${encodeURIComponent(id)}`;
 }
 
+/**
+ * Asks the reader before a new schedule replaces another one of its id; resolves to whether it may.
+ *
+ * @param {string} id
+ */
+async function mayReplace(id) {
+  if (requireField("id").readOnly) return true; // the form shows that one
+  const { schedules } = await request("GET", `api/v1/schedules?id=${encodeURIComponent(id)}`);
+  return schedules.length === 0 || confirm(`Replace the schedule of ${id}?`, "This item has one already.", "Replace");
+}
+
 handleSubmit(form, async (fields) => {
   if (!checkFields()) return;
   const { id, group } = fields;
   // Browsers resolve such a path.
   if (id === "." || id === "..") throw new FieldError("This page cannot name this id: use the command line.", "id");
+  if (!(await mayReplace(id ?? ""))) return;
   const names = (fields.notify ?? "").split(",").map((name) => name.trim()).filter((name) => name !== "");
   const rule = fields.kind === "cron"
     ? { cron: fields.cron, timezone: fields.timezone?.trim() || null }
