@@ -40,7 +40,7 @@ UNSTABLE_TESTS_MAX = 10
 """More failed tests than these are not run again: that many are no accident."""
 
 LONG_SESSIONS = (
-    "coverage",
+    "coverage", "long_tests",
     *(f"{session}({version})" for version in PYTHON_VERSIONS[1:] for session in ("interpreters", "tqdm")),
     "trainers", "fuzz", "crash(sqlite)", "crash(postgres)", "crash(postgres-outage)", "failover",
     "abuse", "soak", "chaos", "image",
@@ -186,6 +186,12 @@ def tests(session: nox.Session) -> None:
     report = run_tests(session, str(BIN_FOLDER / "pytest"))
     if report.missing:
         session.error(f"a missing program or network skipped tests: {'; '.join(report.missing)}")
+
+
+@nox.session
+def long_tests(session: nox.Session) -> None:
+    """Run the tests that take minutes, which a plain ``pytest`` leaves out."""
+    run(session, "pytest", "-m", "long", *session.posargs)
 
 
 @nox.session

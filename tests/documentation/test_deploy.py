@@ -63,8 +63,6 @@ def test_image_is_documented_as_on_the_published_page():
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
     """Run the Dockerfile's instructions in a folder instead of a container; return its root and its environment."""
-    if "CI" not in os.environ:
-        pytest.skip("slow, pip downloads all locked dependencies: runs in CI, or with CI=1 pytest")
     root = tmp_path_factory.mktemp("image")
     environ = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
@@ -85,7 +83,7 @@ def image(tmp_path_factory):
         elif name == "RUN":
             if os.geteuid() != 0:
                 text = re.sub(r" --(owner|group)=\S+", "", text)
-            subprocess.run(inside(text), shell=True, check=True, timeout=200, env={**os.environ, **environ})
+            subprocess.run(inside(text), shell=True, check=True, timeout=900, env={**os.environ, **environ})
         elif name == "ENV":
             for pair in shlex.split(text):
                 key, _, value = pair.partition("=")
@@ -93,7 +91,8 @@ def image(tmp_path_factory):
     return root, environ
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.long  # pip downloads and installs all locked dependencies
+@pytest.mark.timeout(1000)
 def test_image_serves_and_its_health_check_succeeds(image):
     root, environ = image
     port = str(find_free_port())
