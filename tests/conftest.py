@@ -25,8 +25,10 @@ from .support import isolation
 
 isolation.isolate_process()
 
-# With this variable, each of the hundreds of started programs would compile the package again.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# With the first variable, each of the hundreds of started programs would compile the package again. The others change
+# what programs print, and when.
+for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS"):
+    os.environ.pop(name, None)
 
 # A process that a shell starts in the background ignores SIGINT, and so do its children. The programs must receive it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
