@@ -160,7 +160,7 @@ USER_FLOWS = (
 )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("engine", ENGINE_CLASSES, indirect=True)
 def test_engine_passes_every_flow(engine, site):
     failures = {}

@@ -19,8 +19,6 @@ import pytest
 from tests.support import seed_page
 from tests.support.server import start_server
 
-pytestmark = pytest.mark.timeout(240)  # the first test downloads the package, maybe from a slow network
-
 PUBLISHED_PACKAGE = "progressbar-tracker==1.0.0"
 
 PROGRAM_PRELUDE = """

@@ -136,7 +136,6 @@ def send_write(http, method, path, **body):
     return reply.status_code, int(reply.headers.get("Retry-After", 0)), reply.headers["Content-Type"]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("fault", [fill_disk, make_read_only, lock_database])
 def test_storage_fault_refuses_only_writes_until_it_passes(fault, disk, tmp_path, start_program):
     database = disk / "progress.db"

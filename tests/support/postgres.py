@@ -167,7 +167,7 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._bin / program, *arguments], user=self._user, cwd="/", check=True, capture_output=True, timeout=60
+            [self._bin / program, *arguments], user=self._user, cwd="/", check=True, capture_output=True, timeout=300
         )
 
 
