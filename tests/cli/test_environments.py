@@ -261,7 +261,7 @@ def find_faults(environment, name, out, err, code):
         yield "nothing is written"
 
 
-@pytest.mark.timeout(1000)  # thirty commands, each of which takes seconds on a busy machine
+@pytest.mark.timeout(1000)  # thirty commands take minutes on a busy machine
 @pytest.mark.parametrize("environment_name", TEST_ENVIRONMENTS)
 def test_command_in_each_environment_has_one_sentence_at_most(shell_with_items, tmp_path, environment_name):
     environment = TEST_ENVIRONMENTS[environment_name]
