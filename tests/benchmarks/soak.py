@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -168,6 +169,16 @@ class Load:
                 writer.close()
 
 
+def count_files(pid):
+    """Return the open files of a process by kind, such as ``socket``, ``pipe`` or ``file``."""
+    kinds = Counter()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            kind, separator, _ = str(link.readlink()).partition(":")
+            kinds[kind if separator and "/" not in kind else "file"] += 1
+    return kinds
+
+
 def fit_slope(points):
     """Return the rise of a line through points (time, value) from the first to the last."""
     middle_x, middle_y = (sum(values) / len(points) for values in zip(*points, strict=True))
@@ -233,11 +244,14 @@ def break_servers(seconds, seed, *, quick):
 
     print(f"seed {seed}", flush=True)
     samples = []
+
+    def sample(at, pid):
+        samples.append((at, sample_process(pid)))
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(count_files(pid).items()))
+        print(f"open files of the lasting server: {kinds}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="progressbar-chaos-") as folder:
-        counts, faults = run_chaos(
-            Path(folder), seconds, seed,
-            sample=lambda at, pid: samples.append((at, sample_process(pid))), say=lambda text: print(text, flush=True),
-        )  # fmt: skip
+        counts, faults = run_chaos(Path(folder), seconds, seed, sample=sample, say=lambda text: print(text, flush=True))
     for name, count in sorted(counts.items()):
         print(f"{name:44} {count:>9,}")
     print(f"{len(faults)} faults")

@@ -27,6 +27,7 @@ import socket
 import sqlite3
 import time
 from collections import Counter
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -49,6 +50,9 @@ FULL_DISK_BYTES = 8192
 """The size that no file of a server may exceed while its disk is full."""
 
 MAX_CLOCK_JUMP = 7200.0  # seconds
+
+LISTENING_STATE = "0A"
+"""Of a socket in ``/proc/net/tcp``."""
 
 CLOCK_VARIABLE = "CHAOS_CLOCK"
 
@@ -85,19 +89,18 @@ class ChaosTest:
         self._interruption = self._move_clock
         self._viewers = []
         stack.callback(lambda: [viewer.close() for viewer in self._viewers])
-        with contextlib.ExitStack() as environ:
-            folders = os.pathsep.join(filter(None, (str(patched), os.environ.get("PYTHONPATH"))))
-            for name, text in (("PYTHONPATH", folders), (CLOCK_VARIABLE, str(self._clock))):
-                former = os.environ.get(name)
-                environ.callback(self._set_variable, name, former)
-                os.environ[name] = text
-            (folder / "file").mkdir()
-            self._crash = CrashTest(
-                folder / "file", folder / "progress.db", seed=seed, interrupt=lambda: self._interruption()
-            )
-            stack.callback(self._crash.stop)
-            (folder / "shared").mkdir()
-            self._failover = FailoverTest(folder / "shared", stack, seed=seed)
+        folders = os.pathsep.join(filter(None, (str(patched), os.environ.get("PYTHONPATH"))))
+        # Until the end: a thread that reads the environment while a variable is removed raises KeyError.
+        for name, text in (("PYTHONPATH", folders), (CLOCK_VARIABLE, str(self._clock))):
+            stack.callback(self._set_variable, name, os.environ.get(name))
+            os.environ[name] = text
+        (folder / "file").mkdir()
+        self._crash = CrashTest(
+            folder / "file", folder / "progress.db", seed=seed, interrupt=lambda: self._interruption()
+        )
+        stack.callback(self._crash.stop)
+        (folder / "shared").mkdir()
+        self._failover = FailoverTest(folder / "shared", stack, seed=seed)
 
     @staticmethod
     def _set_variable(name, text):
@@ -164,11 +167,20 @@ class ChaosTest:
                 http.post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
             self.counts["deleted leftovers"] += len(ids)
 
-    def _open_viewers(self):
-        """Connect viewers that read nothing, in place of those that their server has cut off."""
+    def settle(self):
+        """Wait until only the viewer of ``failover.py`` is connected to the lasting server, so that its files compare."""
+        self._close_viewers()
+        port = urlsplit(self._failover.servers[1].url).port
+        wait_until(lambda: count_connections(self.lasting_pid, port) <= 1, 60.0)
+
+    def _close_viewers(self):
         for viewer in self._viewers:
             viewer.close()
         self._viewers.clear()
+
+    def _open_viewers(self):
+        """Connect viewers that read nothing, in place of those that their server has cut off."""
+        self._close_viewers()
         for server in (*self._crash.servers, *self._failover.servers):
             address = urlsplit(server.url)
             for _ in range(SLOW_VIEWER_COUNT):
@@ -232,7 +244,19 @@ class ChaosTest:
     def close(self):
         """Stop the clients of the file after a last check."""
         self._crash.close()
-        self.counts += self._crash.counts + self._failover.summarize()
+        for lane, counts in (("file", self._crash.counts), ("shared", self._failover.summarize())):
+            self.counts += Counter({f"{lane}: {name}": number for name, number in counts.items()})
+
+
+def count_connections(pid, port):
+    """Return the open connections of a process to clients of its port."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    inodes = {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] != LISTENING_STATE}
+    targets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            targets.add(str(link.readlink()))
+    return sum(f"socket:[{inode}]" in targets for inode in inodes)
 
 
 def run_chaos(folder, seconds, seed, *, sample, say):
@@ -242,7 +266,7 @@ def run_chaos(folder, seconds, seed, *, sample, say):
         folder: For temporary files.
         seconds: The duration.
         seed: Of the random choices.
-        sample: Called after each round, with the process of the server that lives through all rounds.
+        sample: Called after each round in a quiet moment, with the process of the server that lives through all rounds.
         say: Called with a line about each round.
 
     Returns:
@@ -264,6 +288,7 @@ def run_chaos(folder, seconds, seed, *, sample, say):
                 say(f"round {rounds + 1}, {fault}, failed; the server on the file wrote:\n{chaos.read_log()}")
                 raise
             rounds += 1
+            chaos.settle()
             sample(time.monotonic() - started, chaos.lasting_pid)
             say(f"round {rounds}, {fault}: {time.monotonic() - begun:.0f} s, {len(chaos.faults)} faults")
         if not chaos.faults:

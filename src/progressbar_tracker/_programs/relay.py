@@ -10,6 +10,7 @@ real terminal are forwarded to it until it resets the mode.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import sys
@@ -87,12 +88,18 @@ class Relay:
     def finish(self) -> None:
         """Wait until the output is relayed, after the program has ended."""
         os.close(self._stop_writer)
-        self._thread.join()
+        # On Windows a process that the program left behind may hold the stream open: the thread ends with this process.
+        self._thread.join(DRAIN_TIMEOUT if sys.platform == "win32" else None)
         os.close(self._stop_reader)
 
     def _run(self) -> None:
+        if sys.platform == "win32":  # its selectors know sockets only
+            while self._relay_chunk():
+                pass
+            os.close(self._source)
+            return
         keyboard = _Keyboard(self._source) if self._is_terminal and self._target == 2 else None
-        with selectors.DefaultSelector() as selector:
+        with open_selector() as selector:
             selector.register(self._source, selectors.EVENT_READ)
             selector.register(self._stop_reader, selectors.EVENT_READ)
             deadline: float | None = None
@@ -144,8 +151,8 @@ class _Keyboard:
             is_single_key = not termios.tcgetattr(self._master)[3] & termios.ICANON
             if is_single_key and self._terminal is None and in_foreground():
                 self._terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-                selector.register(self._terminal, selectors.EVENT_READ)
                 self._saved_attributes = termios.tcgetattr(self._terminal)
+                selector.register(self._terminal, selectors.EVENT_READ)
                 attributes = termios.tcgetattr(self._terminal)
                 attributes[3] &= ~(termios.ICANON | termios.ECHO)
                 attributes[6][termios.VMIN], attributes[6][termios.VTIME] = 1, 0
@@ -165,7 +172,8 @@ class _Keyboard:
         import termios
 
         if self._terminal is not None:
-            selector.unregister(self._terminal)
+            with contextlib.suppress(KeyError):  # the registration has failed
+                selector.unregister(self._terminal)
             with contextlib.suppress(OSError, termios.error):
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._saved_attributes)
             os.close(self._terminal)
@@ -203,7 +211,8 @@ def write_all(target: int, data: bytes | memoryview) -> None:
     """Write all data, and wait if the descriptor is non-blocking.
 
     Raises:
-        OSError: The write failed.
+        BrokenPipeError: The reader has closed the pipe.
+        OSError: The write failed otherwise.
     """
     view = memoryview(data)
     while view:
@@ -211,10 +220,19 @@ def write_all(target: int, data: bytes | memoryview) -> None:
             view = view[os.write(target, view) :]
         except BlockingIOError:
             wait_ready(target, selectors.EVENT_WRITE)
+        except OSError as error:
+            if sys.platform == "win32" and error.errno == errno.EINVAL:  # a pipe without a reader
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+            raise
 
 
 def wait_ready(descriptor: int, event: int) -> None:
     """Wait until a non-blocking descriptor is readable or writable."""
-    with selectors.DefaultSelector() as selector:
+    with open_selector() as selector:
         selector.register(descriptor, event)
         selector.select()
+
+
+def open_selector() -> selectors.BaseSelector:
+    """Return a selector for pipes and terminals. The kqueue of macOS refuses terminals."""
+    return selectors.SelectSelector() if sys.platform == "darwin" else selectors.DefaultSelector()

@@ -14,6 +14,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -222,15 +223,26 @@ def _report_exit(bar: Tracker[None], run: Run, code: int, elapsed: float, last_o
 def describe_exit(code: int) -> str:
     """Return an exit code of ``subprocess`` as text.
 
-    >>> describe_exit(3), describe_exit(-9)
-    ('exit code 3', 'killed by SIGKILL')
+    >>> describe_exit(3), describe_exit(-9), describe_exit(0xC000013A)
+    ('exit code 3', 'killed by SIGKILL', 'exit code 0xC000013A')
     """
+    if code >= 2**31:  # of Windows, such as that of Ctrl-C
+        return f"exit code 0x{code:X}"
     if code >= 0:
         return f"exit code {code}"
     try:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
+
+
+def make_exit_code(code: int) -> int:
+    """Return an exit code that Python passes on: those of Windows have 32 bits, and its ``sys.exit`` takes signed ones.
+
+    >>> make_exit_code(3), make_exit_code(0xC000013A)
+    (3, -1073741510)
+    """
+    return code - 2**32 if code >= 2**31 else code
 
 
 def exit_like_child(code: int) -> int:
@@ -243,13 +255,15 @@ def exit_like_child(code: int) -> int:
         while not sender.is_ready and time.monotonic() < deadline and not sender.flush(0.1):
             pass
     if code >= 0:
-        return code
+        return make_exit_code(code)
     _runtime.shutdown()
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         # Only the child's core dump is useful.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if sys.platform == "win32":
+        return 128 - code  # os.kill() would end this process with the number of the signal as its exit code
     with contextlib.suppress(OSError, ValueError):
         signal.signal(-code, signal.SIG_DFL)  # SIGKILL has no handler to set
     os.kill(os.getpid(), -code)
@@ -259,6 +273,12 @@ def exit_like_child(code: int) -> int:
 def _start_process(
     command: Sequence[str], environ: Mapping[str, str], streams: Mapping[str, int], *, has_own_group: bool
 ) -> subprocess.Popen[bytes]:
+    if sys.platform == "win32":
+        import shutil
+
+        # Windows itself finds no script, such as npm.cmd, in the folders of PATH.
+        command = [shutil.which(command[0]) or command[0], *command[1:]]
+
     def popen(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         # The program inherits open descriptors, such as <(...) of a shell. Those of this library are not inheritable.
         return subprocess.Popen(  # noqa: S603 - the command is the user's
@@ -270,7 +290,7 @@ def _start_process(
         try:
             return popen(command)
         except OSError as error:
-            if error.errno != errno.ENOEXEC:
+            if error.errno != errno.ENOEXEC or sys.platform == "win32":
                 raise
             # A script without an interpreter line: execvp(3) and the shells run it with a shell.
             import shutil

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STOP_SIGNALS: Final = tuple(
-    name for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2") if hasattr(signal, f"SIG{name}")
+    name
+    for name in ("TERM", "INT", "HUP", "QUIT", "USR1", "USR2")
+    if hasattr(signal, f"SIG{name}") and (name == "TERM" or sys.platform != "win32")
 )
-"""The signals that ``exec --stoppable`` can send. None of them is one that a program cannot handle."""
+"""The signals that ``exec --stoppable`` can send. On Windows, TERM ends a program; elsewhere it can handle all."""
 
 
 class _ExecCommand(OptionalValueCommand):

@@ -68,12 +68,19 @@ def run_python(
         stem = os.path.splitext(os.path.basename(arguments[0]))[0]  # noqa: PTH119, PTH122
         return supervise_item(command, supervisor.Job(shown_command, stem, tail_lines=tail_lines, **item), environ, url)
     if sys.platform == "win32":
-        import subprocess
-
-        # On Windows, execve() starts a process that the caller does not wait for.
-        return subprocess.call(command, env=environ)  # noqa: S603
+        return _run_and_wait(command, environ)
     sys.stdout.flush()
     return os.execve(command[0], command, environ)  # noqa: S606 - no shell is the point
+
+
+def _run_and_wait(command: list[str], environ: dict[str, str]) -> int:
+    """Run a program on Windows, whose ``execve()`` starts a process that the caller does not wait for."""
+    import signal
+    import subprocess
+
+    # The program gets Ctrl-C from the console, too, and decides what it does.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    return supervisor.make_exit_code(subprocess.call(command, env=environ))  # noqa: S603
 
 
 CLI_COMMANDS: Final = (run_python,)

@@ -100,10 +100,11 @@ def read_secret() -> str:
 
 
 def _has_terminal() -> bool:
-    if os.name != "posix":
-        return True
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        if sys.platform == "win32":
+            os.close(os.open("CONIN$", os.O_RDWR))
+        else:
+            os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
         return sys.stdin is not None and sys.stdin.isatty()
     return True

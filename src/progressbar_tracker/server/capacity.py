@@ -14,6 +14,10 @@ MAX_OPEN_FILES: Final = 65_536
 """The limit of open files that is requested from the system."""
 
 
+FALLBACK_OPEN_FILES: Final = 10_240
+"""The limit that macOS grants for certain, although its hard limit may be infinite."""
+
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 """The most bytes of a request line and headers. A request that arrives in one read may use up to four times this."""
 
@@ -26,9 +30,12 @@ def raise_open_file_limit() -> None:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    for limit in (wanted, min(wanted, FALLBACK_OPEN_FILES)):
+        if soft == resource.RLIM_INFINITY or soft >= limit:
+            return
         with contextlib.suppress(OSError, ValueError):  # the system may allow less than the hard limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
 
 
 def max_connections() -> int:

@@ -196,6 +196,11 @@ def _sync_file(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
         os.fsync(handle)
+        if sys.platform == "darwin":
+            import fcntl
+
+            with contextlib.suppress(OSError):  # a file system without it
+                fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync() leaves data in the cache of the disk
     finally:
         os.close(handle)
 

@@ -88,6 +88,8 @@ def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
     check_compatibility(connection, path, version)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync() leaves data in the cache of the disk
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     if version < len(MIGRATIONS):
         migrate(connection, path)

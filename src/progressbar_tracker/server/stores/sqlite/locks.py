@@ -35,7 +35,7 @@ _held_locks: dict[tuple[int, int], FileLock] = {}
 
 
 class FileLock:
-    """Locks out a second server, by ``flock`` on the database and on a lock file beside it.
+    """Locks out a second server, by ``flock`` on the database and on a lock file beside it, or as Windows locks it.
 
     Both locks end with the process. The lock on the database holds for all its names: symbolic links, hard links and
     bind mounts. It does not prevent two servers in sequence under two names, so :func:`check_single_name` refuses a
@@ -71,9 +71,8 @@ class FileLock:
             real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._refuse_held(database)
             self._lock_handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            if sys.platform != "win32":
-                self._acquire(self._lock_handle, database)
-                _check_lock_support(self._lock_handle, path, database)
+            self._acquire(self._lock_handle, database)
+            _check_lock_support(self._lock_handle, path, database)
             if sys.platform == "linux" and (create or real.exists()):
                 self._lock_database(database)
             check_single_name(database)
@@ -107,9 +106,14 @@ class FileLock:
         until = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if sys.platform == "win32":
+                    import msvcrt
+
+                    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # the first byte, which the file need not have
+                else:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                if error.errno not in {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}:
                     raise ConfigError(_format_lock_error(database, f"it refuses flock: {error.strerror}")) from error
                 if time.monotonic() >= until:
                     raise ConfigError(f"a server is running on the database {database} already") from error
@@ -124,6 +128,11 @@ class FileLock:
             self._identity = None
         for handle in (self.handle, self._lock_handle):
             if handle >= 0:
+                if sys.platform == "win32":
+                    import msvcrt
+
+                    with contextlib.suppress(OSError):  # not locked; closing it would unlock it at some later time
+                        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
                 os.close(handle)
         self.handle = self._lock_handle = -1
 
