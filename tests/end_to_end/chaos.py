@@ -168,7 +168,7 @@ class ChaosTest:
             self.counts["deleted leftovers"] += len(ids)
 
     def settle(self):
-        """Wait until only the viewer of ``failover.py`` is connected to the lasting server, so that its files compare."""
+        """Wait until only the viewer of ``failover.py`` is connected to the lasting server: its files compare then."""
         self._close_viewers()
         port = urlsplit(self._failover.servers[1].url).port
         wait_until(lambda: count_connections(self.lasting_pid, port) <= 1, 60.0)
