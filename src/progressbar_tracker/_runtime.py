@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from ._http.transport import HttpTransport
     from ._models import Op, OpResult
     from ._sender.failure_log import Scope
-    from ._sender.reconciler import Stats
     from ._sender.sender import Connector, Delivery
     from ._sender.snapshot import Source
+    from ._sender.stats import Stats
 
 FLUSH_TIMEOUT: Final = 5.0  # seconds
 INTERRUPT_GRACE_SECONDS: Final = 1.0  # from Ctrl-C to the exit hooks; the traceback is printed meanwhile

@@ -21,6 +21,7 @@ from tqdm.std import tqdm as std_tqdm
 
 from ._models import format_value
 from ._runtime import are_loops_stoppable
+from ._tracking.creation import create_run, find_default_sender, select_stoppable
 from ._tracking.hidden_bars import is_hidden
 from ._tracking.mirror import Mirror
 from ._tracking.nesting import PlacedMirror
@@ -42,7 +43,6 @@ from ._tracking.tqdm_bar import (
     select_run_class,
 )
 from ._tracking.tqdm_printer import make_status_printer
-from ._tracking.tracker import create_run, find_default_sender, select_stoppable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
     from ._models import StuckAfter
     from ._sender.sender import Sender
+    from ._tracking.creation import HasSender
     from ._tracking.deadline import DeadlineLike
     from ._tracking.stop import OnStop
-    from ._tracking.tracker import HasSender
 
 __all__ = [
     "install", "mirror", "process_map", "tenumerate", "thread_map", "tmap", "tqdm", "trange", "tzip", "uninstall",

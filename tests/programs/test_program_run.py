@@ -6,7 +6,7 @@ import pytest
 
 from progressbar_tracker._programs.output_progress import Shown
 from progressbar_tracker._programs.program_run import ProgramRun
-from progressbar_tracker._tracking.tracker import create_run
+from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker.testing import recording
 
 HALF_DONE = Shown(1, 5, 10, "MB", "Receiving")

@@ -6,7 +6,8 @@ import pytest
 
 from progressbar_tracker import track
 from progressbar_tracker._output_tail import OutputTail
-from progressbar_tracker._sender.reconciler import MAX_PLANNED_TAIL_BYTES, Reconciler
+from progressbar_tracker._sender.reconciler import Reconciler
+from progressbar_tracker._sender.tail_budget import MAX_PLANNED_TAIL_BYTES
 from progressbar_tracker.testing import recording
 from progressbar_tracker.tqdm import tqdm
 from tests.support.tracking import FakeSource

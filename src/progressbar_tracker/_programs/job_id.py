@@ -6,7 +6,7 @@ import zlib
 from typing import Final
 
 from progressbar_tracker._claims import claim_name
-from progressbar_tracker._tracking.run import make_unique_name
+from progressbar_tracker._tracking.run_names import make_unique_name
 
 MAX_NAME_LENGTH: Final = 60
 MAX_TWINS: Final = 1000

@@ -25,8 +25,9 @@ from progressbar_tracker._environments.systemd import Progress, start_notifier
 from progressbar_tracker._models import MAX_META_LENGTH
 from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
 from progressbar_tracker._text import clean_text, format_duration
+from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker._tracking.run import Run
-from progressbar_tracker._tracking.tracker import Tracker, create_run
+from progressbar_tracker._tracking.tracker import Tracker
 
 from .job_id import make_job_id
 from .output_lines import find_last_line

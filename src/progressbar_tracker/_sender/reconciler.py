@@ -19,25 +19,29 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._models import format_value
 from progressbar_tracker._text import clean_detail
 
 from .backoff import Backoff, draw_uniform
+from .results import list_notes, pass_stop
 from .schedule import HEARTBEAT_INTERVAL, NO_BUCKET, URGENT_DUE, Record, Schedule
 from .short_runs import ShortRuns
-from .snapshot import EMPTY_SNAPSHOT, Snapshot, add_changes, add_static_fields
+from .snapshot import EMPTY_SNAPSHOT, is_source_running, make_name
+from .stats import Stats
+from .step import StepMaker, withdraw_tail
+from .tail_budget import TailBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from progressbar_tracker._models import Op, OpResult
+    from progressbar_tracker._models import OpResult
 
     from .snapshot import Source
+    from .step import Step
 
 
-MIN_HEARTBEAT_INTERVAL: Final = 1.0  # seconds
 SETTLE_DELAY: Final = 0.5  # seconds until a tentative end is sent: the process may die of an exception meanwhile
 RESOURCE_RETRY_DELAY: Final = 1.0  # seconds until the next attempt after a lack of memory or of file descriptors
 MAX_RECREATIONS: Final = 3  # times a vanished item is created again; after that a person deleted it
@@ -51,47 +55,7 @@ MAX_ITEMS: Final = 100_000
 MAX_UNBATCHED_REQUESTS: Final = 10  # requests in a row, and about as many a second, if each operation is a request
 MAX_FULL_RATE_RUNS: Final = 5000  # runs; beyond these all intervals grow, so that the sender's CPU time does not
 
-TAIL_INTERVAL: Final = 2.0  # seconds between two tails of a run, and more for long ones
-TAIL_BYTES_PER_SECOND: Final = 16 * 1024  # of one run
-MAX_PLANNED_TAIL_BYTES: Final = 256 * 1024  # of a batch, which has at most 1 MiB
-
 POSTPONED_CAUSE: Final = "postponed"
-
-Verb: TypeAlias = Literal["put", "patch", "delete"]
-
-
-class Step(NamedTuple):
-    """One operation in flight."""
-
-    record: Record
-    verb: Verb
-    snapshot: Snapshot | None
-    op: Op
-    sampled_at: float
-    tail_version: int = 0  # of the tail in the operation; 0 without one
-
-
-class Stats:
-    """Counts since the start of a sender.
-
-    Attributes:
-        sent: Operations that the server acknowledged.
-        coalesced: States that got no response and were replaced by a newer one.
-        elided: Runs that began and ended without a request.
-        dropped: Runs not tracked because there were too many, and runs given up.
-        failed: Requests without a usable response.
-        requests: Requests made.
-        last_error: The latest failure as text, or ``None``.
-    """
-
-    __slots__ = ("coalesced", "dropped", "elided", "failed", "last_error", "requests", "sent")
-
-    def __init__(self) -> None:
-        self.sent = self.coalesced = self.elided = self.dropped = self.failed = self.requests = 0
-        self.last_error: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Stats({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
 class Reconciler:
@@ -120,13 +84,13 @@ class Reconciler:
         self._uniform = uniform
         self.backoff = Backoff(uniform)
         self._max_items = max_items
-        self._collect_meta = collect_meta
         self._newest: dict[str, Record] = {}  # the newest run of each id, and of each part
         # Earlier runs of an id that a newer run has, whose end is not sent yet: by that id, the oldest first.
         self._superseded: dict[str, list[Record]] = {}
         self._schedule = Schedule()
         self._short_runs = ShortRuns()
-        self._planned_tail_bytes = 0
+        self._tails = TailBudget()
+        self._steps = StepMaker(collect_meta, self._short_runs)
         self._suspect: Record | None = None  # the run whose sampling was last interrupted
 
     def __len__(self) -> int:
@@ -147,7 +111,7 @@ class Reconciler:
             if is_skippable and source.is_anonymous:  # no earlier run has its id
                 self._elide(source)
                 return
-            name, delay = _make_name(source), source.first_send_delay
+            name, delay = make_name(source), source.first_send_delay
         except BaseException as error:  # noqa: BLE001 - a program's own objects may raise anything: SystemExit, too
             self.stats.dropped += 1
             self._warn_unserializable(error)
@@ -159,10 +123,10 @@ class Reconciler:
         # The id is used again before the end of the earlier run was sent. A run that needs no request is dropped; any
         # other is ended first, in the same request.
         is_unseen = earlier is not None and earlier.acknowledged is None and not earlier.create_sent
-        if earlier is not None and is_unseen and (_is_running(earlier.source) or earlier.source.is_skippable):
+        if earlier is not None and is_unseen and (is_source_running(earlier.source) or earlier.source.is_skippable):
             self._elide(earlier.source)
             self._forget(earlier)
-        elif earlier is not None and _is_running(earlier.source):
+        elif earlier is not None and is_source_running(earlier.source):
             self._drop(earlier)
             self._warn("twice", f"item {source.id!r} is tracked twice at the same time: the newer run is shown")
         elif earlier is not None:
@@ -223,9 +187,9 @@ class Reconciler:
         limit = MAX_UNBATCHED_REQUESTS if self.unbatched else self.backoff.batch_limit - 1
         interval_factor = self.backoff.interval_factor
         in_flight: set[Record] = set()
-        self._planned_tail_bytes = 0
+        self._tails.start_plan()
         for _ in range(MAX_RUNS_PER_PLAN):
-            is_full = len(steps) >= limit or self._planned_tail_bytes > MAX_PLANNED_TAIL_BYTES
+            is_full = len(steps) >= limit or self._tails.is_spent
             if is_full or (record := self._schedule.pop_due(now)) is None:
                 break
             if record.hold_until > now:
@@ -258,7 +222,7 @@ class Reconciler:
 
         The order in the schedule does not matter here: the server would take a run that arrives late for the newest.
         """
-        for superseded in self._superseded.get(_make_name(record.source), ()):
+        for superseded in self._superseded.get(make_name(record.source), ()):
             if superseded is record:
                 break
             if superseded not in in_flight:
@@ -272,7 +236,7 @@ class Reconciler:
         source = record.source
         snapshot = source.sample(record.acknowledged)
         is_running = snapshot.status == "running"
-        tail = self._read_tail(record, now, is_running=is_running)
+        tail = None if self.unbatched else self._tails.read(record, now, is_running=is_running)
         is_behind = tail is not None or (self._short_runs.is_behind(record) and not self.unbatched)
         if (
             snapshot is record.acknowledged
@@ -297,61 +261,19 @@ class Reconciler:
                 record.synced_at = now  # a flush does not wait for it
                 return
             record.create_sent = True
-            steps.append(self._make_step(record, "put", snapshot, now, tail))
+            steps.append(self._steps.make(record, "put", snapshot, now, tail))
         elif (
             is_behind
             or (snapshot is not record.acknowledged and snapshot != record.acknowledged)
             or (is_running and now >= record.answered_at + record.heartbeat_interval)
         ):
-            steps.append(self._make_step(record, "patch", snapshot, now, tail))
+            steps.append(self._steps.make(record, "patch", snapshot, now, tail))
         elif not is_running and stays_listed:
             self._forget(record)
         elif is_running:
             record.synced_at = now
         if not is_running and not stays_listed:
-            steps.append(self._make_step(record, "delete", None, now))
-
-    def _read_tail(self, record: Record, now: float, *, is_running: bool) -> str | None:
-        """Return the output tail of a run if the server lacks it, and it is due or the last one."""
-        tail = record.source.tail
-        if tail is None or self.unbatched or (is_running and now < record.tail_due):
-            return None
-        text = tail.read()
-        if tail.version == record.tail_version:
-            return None
-        size = len(text.encode())
-        self._planned_tail_bytes += size
-        record.tail_due = now + max(TAIL_INTERVAL, size / TAIL_BYTES_PER_SECOND)
-        return text
-
-    def _make_step(
-        self, record: Record, verb: Verb, snapshot: Snapshot | None, now: float, tail: str | None = None
-    ) -> Step:
-        source = record.source
-        record.seq += 1
-        op: Op = {"op": verb, "id": source.id, "run_id": source.run_id}
-        if snapshot is None:
-            return Step(record, verb, None, op, now)
-        op["seq"] = record.seq
-        if source.part is not None:
-            op["part"] = source.part
-            op["completed"] = snapshot.completed
-        elif verb == "put":
-            op["meta"] = self._collect_meta()
-            fields = source.get_static_fields()
-            add_static_fields(op, fields, source.interval)
-            if fields.stuck_after is not None and fields.stuck_after != "auto":
-                # The server finds at a heartbeat that the run is stuck.
-                record.heartbeat_interval = min(HEARTBEAT_INTERVAL, max(fields.stuck_after / 4, MIN_HEARTBEAT_INTERVAL))
-            op["title"], op["completed"] = snapshot.title, snapshot.completed if snapshot.is_counted else None
-            add_changes(op, snapshot, EMPTY_SNAPSHOT)
-        elif record.acknowledged is not None:
-            add_changes(op, snapshot, record.acknowledged)
-        self._short_runs.add_count(op, record)
-        if tail is None or source.tail is None:
-            return Step(record, verb, snapshot, op, now)
-        op["tail"] = tail
-        return Step(record, verb, snapshot, op, now, source.tail.version)
+            steps.append(self._steps.make(record, "delete", None, now))
 
     def _list_records(self) -> list[Record]:
         return [*itertools.chain.from_iterable(self._superseded.values()), *self._newest.values()]
@@ -383,7 +305,7 @@ class Reconciler:
                 self._acknowledge(step)
                 self._close_postponed(record)
                 self._warn_of_result(record, result)
-                _pass_stop(record, result)
+                pass_stop(record, result)
                 continue
             detail = clean_detail((result.get("problem") or {}).get("detail"))
             name = f"item {record.source.id!r}"
@@ -415,8 +337,7 @@ class Reconciler:
                 self._hold(record, now + self._uniform(0.5, 1.5) * RECREATION_DELAY)
                 reason = detail or "no reason given"
                 self._warn(POSTPONED_CAUSE, f"{name} cannot be reported at the moment ({status}): {reason}")
-            elif "tail" in step.op and not record.is_forgotten:
-                record.source.tail = None  # the run itself may be accepted
+            elif withdraw_tail(step):  # the run itself may be accepted
                 self._hold(record, now)
                 self._warn(
                     "refused-tail", f"the output of {name} was refused ({status}): {detail or 'no reason given'}"
@@ -433,12 +354,9 @@ class Reconciler:
 
     def _warn_of_result(self, record: Record, result: OpResult) -> None:
         """Report what the server has accepted with a reservation, such as the name of an unknown channel."""
-        notes: object = result.get("warnings")
-        for note in notes if isinstance(notes, list) else ():
-            detail = clean_detail(note.get("detail")) if isinstance(note, dict) else ""
-            if detail:
-                # One line for each text: two unknown channels are two causes.
-                self._warn(f"note-{detail}", f"item {record.source.id!r}: {detail}")
+        for detail in list_notes(result):
+            # One line for each text: two unknown channels are two causes.
+            self._warn(f"note-{detail}", f"item {record.source.id!r}: {detail}")
 
     def reschedule(self, steps: Sequence[Step], now: float) -> None:
         """Make the runs of unsent steps due again; each is sampled again."""
@@ -485,9 +403,9 @@ class Reconciler:
             for step in steps:
                 self._schedule.put(step.record, URGENT_DUE)
             return
-        if any("tail" in step.op for step in steps):
+        withdrawn = [withdraw_tail(step) for step in steps]
+        if any(withdrawn):
             for step in steps:
-                step.record.source.tail = None
                 self._schedule.put(step.record, URGENT_DUE)
             self._warn("refused-tail", f"the output of item {steps[0].record.source.id!r} is not sent: {reason}")
             return
@@ -520,7 +438,7 @@ class Reconciler:
         self._superseded.clear()
         self._postponed.clear()
         self._schedule = Schedule()
-        self._short_runs = ShortRuns()
+        self._short_runs.clear()
 
     def is_behind(self, since: float) -> bool:
         """Return whether the server may lack a state that was reached before the instant ``since``."""
@@ -553,7 +471,7 @@ class Reconciler:
             self._forget(record)
 
     def _hold(self, record: Record, until: float) -> None:
-        if self._newest.get(_make_name(record.source)) is not record:
+        if self._newest.get(make_name(record.source)) is not record:
             self._drop(record)  # a newer run has the id; the server would take this one for the newest
             return
         record.hold_until = until
@@ -572,29 +490,10 @@ class Reconciler:
         if record.source.record is record:
             record.source.record = None
         self._postponed.discard(record)
-        name = _make_name(record.source)
+        name = make_name(record.source)
         if self._newest.get(name) is record:
             del self._newest[name]
         elif record in (superseded := self._superseded.get(name, [])):
             superseded.remove(record)
             if not superseded:
                 del self._superseded[name]
-
-
-def _pass_stop(record: Record, result: OpResult) -> None:
-    """Pass a stop request in a result on to its run. A request for another run of the id is ignored."""
-    request: object = result.get("stop_request")
-    if isinstance(request, dict) and request.get("run_id") == record.source.run_id:
-        record.source.receive_stop(clean_detail(request.get("requested_by")) or "unknown")
-
-
-def _is_running(source: Source) -> bool:
-    try:
-        return source.sample().status == "running"
-    except BaseException:  # noqa: BLE001 - see Reconciler.add()
-        return True
-
-
-def _make_name(source: Source) -> str:
-    # An id has no control character, so this is not the name of another item.
-    return source.id if source.part is None else f"{source.id}\n{source.part}"

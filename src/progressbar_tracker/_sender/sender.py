@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from progressbar_tracker._models import Op, OpResult
 
     from .failure_log import Scope
-    from .reconciler import Stats, Step
     from .snapshot import Source
+    from .stats import Stats
+    from .step import Step
 
     Connector: TypeAlias = Callable[[], "Delivery | None"]
 

@@ -50,3 +50,8 @@ class ShortRuns:
         if self._counts:
             self._counts.pop(record, None)
             self._acknowledged.pop(record, None)
+
+    def clear(self) -> None:
+        """Forget all runs."""
+        self._counts.clear()
+        self._acknowledged.clear()

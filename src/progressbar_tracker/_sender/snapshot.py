@@ -176,3 +176,17 @@ def add_changes(op: Op, new: Snapshot, old: Snapshot) -> None:
         op["unit"] = new.unit
     if new.is_counted is not old.is_counted:
         op["completed"] = new.completed if new.is_counted else None
+
+
+def make_name(source: Source) -> str:
+    """Return the name of an item, or of a part of it, by which the sender knows it."""
+    # An id has no control character, so this is not the name of another item.
+    return source.id if source.part is None else f"{source.id}\n{source.part}"
+
+
+def is_source_running(source: Source) -> bool:
+    """Return whether a run has not ended, as far as it can be read."""
+    try:
+        return source.sample().status == "running"
+    except BaseException:  # noqa: BLE001 - a program's own objects may raise anything
+        return True

@@ -6,10 +6,7 @@ A run ends once. Ordinary code ends it with certainty. A finalizer only shows th
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
-import threading
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -26,14 +23,14 @@ from progressbar_tracker._models import (
     MAX_TAIL_BYTES,
     MAX_TITLE_LENGTH,
     MAX_UNIT_LENGTH,
-    format_value,
     is_complete,
 )
 from progressbar_tracker._sender.snapshot import Snapshot, StaticFields
-from progressbar_tracker._text import clean_int, clean_number, clean_text, get_script_path
+from progressbar_tracker._text import clean_int, clean_number, clean_text
 
-from .counter import LOCK_TIMEOUT, Counter, is_gil_enabled
+from .counter import Counter
 from .places import describe_place
+from .run_names import ProcessToken, get_program_name, take_run_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,21 +52,6 @@ MAX_FIRST_SEND_DELAY: Final = 0.05  # seconds; a run that ends sooner costs no r
 # threads and asyncio tasks apart.
 _current_run: ContextVar[Run | None] = ContextVar("progressbar_tracker_run", default=None)
 
-_run_numbers = itertools.count(1)
-_run_numbers_lock = threading.Lock()  # for Pythons without the GIL, where two threads may get the same number
-
-
-def _take_run_number() -> int:
-    if is_gil_enabled():
-        return next(_run_numbers)
-    locked = _run_numbers_lock.acquire(timeout=LOCK_TIMEOUT)
-    try:
-        return next(_run_numbers)
-    finally:
-        if locked:
-            _run_numbers_lock.release()
-
-
 # Called with every run that starts, in the program's thread: an observer must be quick, take no lock and not raise.
 start_observers: list[Callable[[Run], None]] = []
 
@@ -80,51 +62,6 @@ def find_current_run() -> Run | None:
     while run is not None and not run.is_running():
         run = run.parent
     return run
-
-
-class _ProcessToken:
-    """A few characters unique to this process, drawn again after a fork."""
-
-    pid = 0
-    token = ""
-
-    @classmethod
-    def get(cls) -> str:
-        if cls.pid != os.getpid():
-            cls.pid, cls.token = os.getpid(), os.urandom(4).hex()
-        return cls.token
-
-
-def make_unique_name() -> str:
-    """Return a name that is unique among all processes and calls."""
-    return f"{_ProcessToken.get()}-{_take_run_number()}"
-
-
-def normalize_id(value: object) -> str:
-    """Return a valid id. One that is too long is cut, and ends with a digest of the whole id."""
-    if not isinstance(value, str):
-        raise TypeError(f"id must be a string, not {format_value(value)}")
-    value = str.__str__(value)  # not the methods of a subclass
-    if not value:
-        raise ValueError("id must not be empty; leave it out to have one made")
-    if len(value) > MAX_ID_LENGTH:
-        with contextlib.suppress(ImportError, OSError):  # without a free file descriptor the id is only cut
-            import hashlib
-
-            digest = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
-            value = f"{value[: MAX_ID_LENGTH - 17]}-{digest}"
-    return clean_text(value, MAX_ID_LENGTH)
-
-
-def get_program_name() -> str:
-    """Return the file name of the running script, without its suffix."""
-    main = get_script_path()
-    stem = os.path.splitext(os.path.basename(main))[0]  # noqa: PTH119, PTH122 - every short loop runs this
-    if stem == "__main__":
-        stem = os.path.basename(os.path.dirname(main))  # noqa: PTH119, PTH120
-    return {"": "python", "-": "python", "-c": "python", "ipykernel_launcher": "notebook"}.get(
-        stem, clean_text(stem, 60)
-    )
 
 
 def format_error(error: BaseException | str) -> str:
@@ -200,7 +137,7 @@ class Run(Counter):
     def __init__(self, id: str | None, options: RunOptions, sender: Sender | None) -> None:
         super().__init__()
         self._id = id
-        self._number = _take_run_number()
+        self._number = take_run_number()
         self.options = options
         self.sender = sender
         self.title: str | None = None
@@ -269,7 +206,7 @@ class Run(Counter):
     def id(self) -> str:
         """The item's id: the user's, or a readable one that is generated at its first use."""
         if self._id is None:
-            self._id = f"{get_program_name()}-{_ProcessToken.get()}-{self._number}"
+            self._id = f"{get_program_name()}-{ProcessToken.get()}-{self._number}"
         return self._id
 
     @property
@@ -280,7 +217,7 @@ class Run(Counter):
     @property
     def run_id(self) -> str:
         """Unique to this run, in any process."""
-        return self.pinned_run_id or f"{_ProcessToken.get()}-{self._number}"
+        return self.pinned_run_id or f"{ProcessToken.get()}-{self._number}"
 
     @property
     def page_url(self) -> str | None:

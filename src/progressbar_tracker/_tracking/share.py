@@ -8,9 +8,11 @@ from progressbar_tracker import _runtime
 from progressbar_tracker._models import MAX_PART_LENGTH, format_value
 from progressbar_tracker._text import clean_text
 
-from .run import Run, get_program_name, make_unique_name
+from .creation import check_interval, select_display
+from .run import Run
+from .run_names import get_program_name, make_unique_name
 from .run_options import DEFAULT_INTERVAL, RunOptions
-from .tracker import Tracker, check_interval, select_display
+from .tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable

@@ -19,11 +19,11 @@ from weakref import WeakKeyDictionary
 
 from progressbar_tracker._log import DEBUG, log
 from progressbar_tracker._text import clean_label
+from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker._tracking.mirror import Mirror, find_user_frame, start_mirror
 from progressbar_tracker._tracking.nesting import PlacedMirror, has_open_bars
 from progressbar_tracker._tracking.patches import Patches
 from progressbar_tracker._tracking.run import classify_error
-from progressbar_tracker._tracking.tracker import create_run
 
 from ._enclosing_loops import add_open_bar, find_enclosing_bar
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
+from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker._tracking.mirror import Mirror
-from progressbar_tracker._tracking.tracker import create_run
 
 M = TypeVar("M", bound=Mirror)
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from progressbar_tracker._models import StuckAfter
+    from progressbar_tracker._tracking.creation import HasSender
     from progressbar_tracker._tracking.deadline import DeadlineLike
-    from progressbar_tracker._tracking.tracker import HasSender
 
     class TaskLabels(TypedDict, total=False):
         """The keywords of ``track()`` that describe the items of all tasks."""

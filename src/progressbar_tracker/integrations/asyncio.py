@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from progressbar_tracker import Tracker
-    from progressbar_tracker._tracking.tracker import HasSender, TrackOptions
+    from progressbar_tracker._tracking.creation import HasSender
+    from progressbar_tracker._tracking.tracker import TrackOptions
 
 __all__ = ["as_completed", "gather"]
 

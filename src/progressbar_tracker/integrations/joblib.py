@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from progressbar_tracker._models import Number, StuckAfter
+    from progressbar_tracker._tracking.creation import HasSender
     from progressbar_tracker._tracking.deadline import DeadlineLike
-    from progressbar_tracker._tracking.tracker import HasSender
 
     from ._mirrored import Labels
 

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
     from progressbar_tracker._models import StuckAfter
+    from progressbar_tracker._tracking.creation import HasSender
     from progressbar_tracker._tracking.deadline import DeadlineLike
     from progressbar_tracker._tracking.mirror import Mirror
-    from progressbar_tracker._tracking.tracker import HasSender
 
     from ._counted_file import CsvSource
     from ._mirrored import Labels

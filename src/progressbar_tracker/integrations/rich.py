@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
 
-    from progressbar_tracker._tracking.tracker import HasSender, Tracker, TrackOptions
+    from progressbar_tracker._tracking.creation import HasSender
+    from progressbar_tracker._tracking.tracker import Tracker, TrackOptions
 
     from ._mirrored import Labels
 
