@@ -90,6 +90,12 @@ class StopSwitch:
         if self.requested_by is not None:  # after the append: the other thread sets it before it reads the list
             _close(gate)
 
+    def bind(self, gate: Iterator[Any], run: Run) -> None:
+        """End the loop over a gate of ``make_gate()``."""
+        if isinstance(gate, _Gate):
+            gate.bind(run)
+            self.watch(gate)
+
     def make_stoppable(self, source: Iterable[T], run: Run) -> _StoppableIterable:
         """Return an iterable like ``source``, whose loops end when the stop is requested."""
         if hasattr(type(source), "__aiter__"):
@@ -115,12 +121,16 @@ class _Gate(CopiedAsSource, chain):  # type: ignore[type-arg]  # a plain class w
 
     __slots__ = ("__weakref__", "_run", "_source")
 
-    _run: Run
+    _run: Run | None
 
-    def __new__(cls, source: Iterator[Any], run: Run) -> Self:
+    def __new__(cls, source: Iterator[Any], run: Run | None) -> Self:
         self = super().__new__(cls, SourceIterable(source))
         self._source, self._run = source, run
         return self
+
+    def bind(self, run: Run) -> None:
+        """Set the run of a gate that was made without one."""
+        self._run = run
 
 
 class _ClosedGate(_Gate):
@@ -129,12 +139,12 @@ class _ClosedGate(_Gate):
     __slots__ = ()
 
     def __next__(self) -> Any:
-        source, stop = self._source, self._run.stop
-        if stop is not None:
+        source, run = self._source, self._run
+        if run is not None and run.stop is not None:
             # A generator, of Python or of a compiler. Another thread may be in the middle of a step of it.
             if hasattr(type(source), "send") and not getattr(source, "gi_running", False):
                 source.close()  # type: ignore[attr-defined]  # of a generator
-            stop.end_loop(self._run)
+            run.stop.end_loop(run)
         raise StopIteration
 
 
@@ -162,6 +172,21 @@ def _close(gate: _Gate | CountedAsyncIterator[Any]) -> None:
     gate.__class__ = _ClosedGate if isinstance(gate, _Gate) else _ClosedAsyncIterator
 
 
+def make_gate(source: Iterator[Any]) -> Iterator[Any]:
+    """Return an iterator like ``source`` for a loop whose run is not known yet, see ``StopSwitch.bind()``."""
+    return _Gate(source, None)
+
+
+def is_gate(source: object) -> bool:
+    """Return whether a loop over an iterator can be ended already."""
+    return isinstance(source, _Gate)
+
+
+def unwrap_iterable(source: Any) -> Any:
+    """Return the iterable inside one of ``StopSwitch.make_stoppable()``, or ``source`` itself."""
+    return source.unwrap() if isinstance(source, _StoppableIterable) else source
+
+
 class _StoppableIterable:
     """The iterable of another library's bar, whose loops end when the stop is requested. Otherwise like its source."""
 
@@ -175,6 +200,10 @@ class _StoppableIterable:
         stop = self._run.stop
         iterator = iter(self._source)
         return iterator if stop is None else stop.wrap_iterator(iterator, self._run)
+
+    def unwrap(self) -> Any:
+        """Return the source."""
+        return self._source
 
     def __reversed__(self) -> Any:
         return reversed(self._source)

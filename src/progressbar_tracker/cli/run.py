@@ -31,7 +31,7 @@ class _RunCommand(OptionalValueCommand):
 )
 @send_option
 @click.option("--job", is_flag=True, help="Also show the run as an item, with its bars below it.")
-@click.option("--stoppable", is_flag=True, help="Let the page stop the outermost loops of track() and tqdm.")
+@click.option("--stoppable", is_flag=True, help="Let the page stop the outermost loops of track() and bar libraries.")
 @tail_option
 @item_options
 @click.option("-m", "as_module", is_flag=True, help="Run a module, as python -m does.")

@@ -10,6 +10,7 @@ from progressbar_tracker._log import DEBUG, log
 from progressbar_tracker._tracking.mirror import Reading
 
 from ._hooked import HookedBars, clean_title, end_block, find_caller, get_current_error
+from ._stoppable import wrap_iterator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +87,7 @@ class ClickHooks:
         """Return an iterator that counts a loop which click does not count."""
         try:
             run = self.bars.find_run(bar)
+            bar.iter = wrap_iterator(run, bar.iter)  # before the loop's first step
             return loop if run is None or _is_counting(bar) else run.wrap_iterator(loop, _LoopListener())
         except Exception as error:  # noqa: BLE001 - tracking never hurts the tracked program
             log(DEBUG, "A loop of click is not counted: %r", error)

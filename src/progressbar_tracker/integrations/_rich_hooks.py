@@ -7,14 +7,18 @@ is recognized by its live display.
 from __future__ import annotations
 
 import sys
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
+from progressbar_tracker._runtime import are_loops_stoppable
 from progressbar_tracker._tracking.hidden_bars import is_hidden
-from progressbar_tracker._tracking.patches import Patches
+from progressbar_tracker._tracking.patches import Patches, call_safely
 
 from ._rich_tasks import TASKS_ATTRIBUTE, TaskMirrors, find_adding_frame
+from ._stoppable import wrap_iterator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 
@@ -38,6 +42,7 @@ class RichHooks:
         call_before, call_after = self.patches.call_before, self.patches.call_after
         self.patches.install(
             {
+                **({(module.Progress, "track"): _wrap_track} if self._module_name == "rich.progress" else {}),
                 (module.Progress, "add_task"): call_after(self._on_add_task),
                 (module.Progress, "remove_task"): call_before(self._on_remove_task),
                 (module.Progress, "stop"): call_before(self._on_stop),
@@ -78,6 +83,36 @@ class RichHooks:
         tasks = find_tasks(getattr(getattr(live, "_get_renderable", None), "__self__", None))
         if tasks is not None and not tasks.is_explicit:
             tasks.mirror_tasks(sys._getframe(1))  # noqa: SLF001
+
+
+class _LoopSource:
+    """The source of a loop of rich, whose run is known when the loop begins."""
+
+    def __init__(self, progress: Any, source: Any) -> None:
+        self._progress = progress
+        self._source = source
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._source)
+
+    def __iter__(self) -> Iterator[Any]:
+        source = iter(self._source)
+        task_id = sys._getframe(1).f_locals.get("task_id")  # noqa: SLF001 - the generator of rich
+        wrapped: Iterator[Any] | None = call_safely(self._wrap, task_id, source)
+        return source if wrapped is None else wrapped
+
+    def _wrap(self, task_id: Any, source: Iterator[Any]) -> Iterator[Any]:
+        tasks = find_tasks(self._progress)
+        run = None if tasks is None else tasks.find_loop_run(task_id)
+        return wrap_iterator(run, source)
+
+
+def _wrap_track(original: Callable[..., Any]) -> Callable[..., Any]:
+    def track(self: Any, sequence: Any, *args: Any, **options: Any) -> Any:
+        source = _LoopSource(self, sequence) if are_loops_stoppable() else sequence
+        return original(self, source, *args, **options)
+
+    return track
 
 
 def find_tasks(progress: object) -> TaskMirrors | None:

@@ -21,10 +21,13 @@ from progressbar_tracker._tracking.run import classify_error
 
 from ._enclosing_loops import add_open_bar, find_enclosing_bar
 from ._mirrored import make_run
+from ._stoppable import allow_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
+
+    from progressbar_tracker._tracking.stop import StopSwitch
 
     from ._mirrored import Labels
 
@@ -46,6 +49,7 @@ class _TaskReader:
         "_title",
         "_title_format",
         "_unit",
+        "stop",
         "task",
     )
 
@@ -57,6 +61,7 @@ class _TaskReader:
         self.task = task
         self._unit = unit
         self._has_own_title = has_own_title  # the user set a title; the task's title becomes the description
+        self.stop: StopSwitch | None = None
         self._description: object = ""
         self._title = ""
 
@@ -67,7 +72,8 @@ class _TaskReader:
             self._description = text
             self._title = clean_label(parse_markup(self._module, str(text)))
         finished_time = task.finished_time
-        ended = finished_time is not None or self._progress() is None
+        is_stopped = self.stop is not None and self.stop.has_ended_loop
+        ended = finished_time is not None or is_stopped or self._progress() is None
         return Reading(
             task.completed,
             task.total,
@@ -228,6 +234,13 @@ class TaskMirrors:
             call_safely(self.mirror_task, task, sys._getframe(1))  # noqa: SLF001
 
         setattr(task, _RESET_METHOD, reset)
+
+    def find_loop_run(self, task_id: int) -> PlacedMirror | None:
+        """Return the run of a task whose loop begins, which ends with the loop if that is stopped."""
+        run = self._runs.get(task_id)
+        if run is not None and isinstance(run.read, _TaskReader) and (stop := allow_stop(run)) is not None:
+            run.read.stop = stop
+        return run
 
     def end_task(self, task_id: int, frame: FrameType) -> None:
         """End the run of a task that the program removes."""

@@ -18,6 +18,7 @@ from progressbar_tracker._tracking.mirror import Reading
 from progressbar_tracker._tracking.patches import call_safely, hide_frames
 
 from ._hooked import HookedBars, clean_title, end_block
+from ._stoppable import wrap_iterator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,9 +85,24 @@ def _join_cells(cells: Any) -> str:
     return cells if isinstance(cells, str) else ""
 
 
-def _start_run(frame: FrameType, bar: Any, config: Any, total: int | None = None, **_options: object) -> None:
+def _start_run(
+    frame: FrameType, adapter: object, bar: Any, config: Any, total: int | None = None, **_options: object
+) -> None:
     if _bars.patches.is_installed and not config.disable:
-        _bars.start(bar, frame, _HandleReader(bar, config, total))
+        run = _bars.start(bar, frame, _HandleReader(bar, config, total))
+        if adapter is not None:
+            fields = vars(adapter)  # the adapter passes later attributes on to the bar
+            fields["_it"] = wrap_iterator(run, fields["_it"])
+
+
+def _find_adapter(frame: FrameType | None) -> object:
+    """Return the object of ``alive_it()`` whose loop begins, or ``None`` in an unknown version of the library."""
+    for _ in range(4):
+        frame = None if frame is None else frame.f_back
+        if frame is not None and frame.f_code.co_name == "__iter__":
+            adapter = frame.f_locals.get("self")
+            return adapter if "_it" in getattr(adapter, "__dict__", ()) else None
+    return None
 
 
 def _end_run(bar: Any, error: BaseException | None, *, is_complete: bool | None) -> None:
@@ -104,7 +120,9 @@ def _wrap_bar(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             hide_frames(error, 2)  # of this function, and of contextlib below it
             raise
-        call_safely(_start_run, sys._getframe(), bar, *args, **options)  # noqa: SLF001
+        frame = sys._getframe()  # noqa: SLF001
+        adapter = _find_adapter(frame) if is_loop else None
+        call_safely(_start_run, frame, adapter, bar, *args, **options)
         try:
             yield bar
         except BaseException as error:

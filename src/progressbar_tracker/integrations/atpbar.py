@@ -18,6 +18,7 @@ from progressbar_tracker._tracking.mirror import Reading
 from progressbar_tracker._tracking.patches import call_safely
 
 from ._hooked import HookedBars, clean_title, end_block
+from ._stoppable import wrap_iterable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,8 @@ def _is_generated(name: str, iterable: object) -> bool:
 
 def _start_run(bar: Any, frame: FrameType) -> None:
     if _bars.patches.is_installed:
-        _bars.start(bar, frame, _BarReader(bar))
+        run = _bars.start(bar, frame, _BarReader(bar))
+        bar.iterable = wrap_iterable(run, bar.iterable)
 
 
 def _end_run(bar: Any, error: BaseException | None) -> None:

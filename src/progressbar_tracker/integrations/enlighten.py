@@ -15,14 +15,18 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from progressbar_tracker._tracking.mirror import Reading
+from progressbar_tracker._tracking.patches import call_safely
 
 from ._hooked import HookedBars, clean_title, end_block, end_explicitly, enter, find_caller, get_current_error
+from ._stoppable import allow_stop, wrap_iterable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from progressbar_tracker._tracking.mirror import Mirror
     from progressbar_tracker._tracking.patches import Wrapper
+    from progressbar_tracker._tracking.stop import StopSwitch
 
 __all__ = ["install", "uninstall"]
 
@@ -36,12 +40,13 @@ _bars = HookedBars("enlighten", runs=_runs)
 class _CounterReader:
     """Reads a counter."""
 
-    __slots__ = ("_counter", "_desc", "_title")
+    __slots__ = ("_counter", "_desc", "_title", "stop")
 
     def __init__(self, counter: Any) -> None:
         self._counter = counter
         self._desc: object = None
         self._title = ""
+        self.stop: StopSwitch | None = None
 
     def __call__(self) -> Reading:
         counter = self._counter
@@ -51,6 +56,8 @@ class _CounterReader:
         now = time.time()
         idle_seconds = now - getattr(counter, "_count_updated", now)  # enlighten 1.10 keeps no time
         has_ended = bool(total) and count >= total and idle_seconds > COMPLETE_SECONDS
+        if self.stop is not None and self.stop.has_ended_loop:
+            has_ended, idle_seconds = True, 0.0
         unit = clean_title(counter.unit) or "it"
         return Reading(count, total, self._title, "", unit, has_ended, idle_seconds)
 
@@ -74,6 +81,26 @@ def _enter(counter: Any, /, *_iterables: object) -> None:
     run = _bars.find_run(counter)
     if run is not None:
         enter(run)
+
+
+def _open_loop(counter: Any, iterables: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the iterables of a loop that begins."""
+    _enter(counter)
+    run = _bars.find_run(counter)
+    if (stop := allow_stop(run)) is None:
+        return iterables
+    if run is not None and isinstance(run.read, _CounterReader):
+        run.read.stop = stop
+    return tuple(wrap_iterable(run, iterable) for iterable in iterables)
+
+
+def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self: Any, *iterables: Any) -> Any:  # noqa: N807 - shown in tracebacks
+        if _bars.patches.is_installed:
+            iterables = call_safely(_open_loop, self, iterables) or iterables
+        return original(self, *iterables)
+
+    return __call__
 
 
 def _end_run(counter: Any, frame: FrameType) -> None:
@@ -112,7 +139,7 @@ def _list_hooks() -> dict[tuple[Any, str], Wrapper]:
     hooks = {
         (BaseManager, "_add_counter"): _bars.patches.call_after(_start_run),
         (BaseManager, "remove"): call_before(_on_remove),
-        (BaseCounter, "__call__"): call_before(_enter),
+        (BaseCounter, "__call__"): _wrap_call,
         (PrintableCounter, "__enter__"): call_before(_enter),
         (Manager, "stop"): call_before(_on_stop),
     }

@@ -18,6 +18,7 @@ from progressbar_tracker._log import DEBUG, log
 from progressbar_tracker._tracking.mirror import Reading
 
 from ._hooked import HookedBars, clean_title, end_block, find_caller, get_current_error
+from ._stoppable import wrap_iterable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +73,8 @@ def _count_loop(bar: Any, loop: Iterator[Any], frame: FrameType) -> Iterator[Any
     """Return an iterator that counts a loop, and ends the run of its bar."""
     try:
         run = _start(bar, frame, is_loop=True)
+        if run is not None:
+            bar.gen = wrap_iterable(run, bar.gen)  # before the loop's first step
         return loop if run is None else run.wrap_iterator(loop, run)
     except Exception as error:  # noqa: BLE001 - tracking never hurts the tracked program
         log(DEBUG, "A loop of fastprogress is not counted: %r", error)

@@ -15,10 +15,12 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
+from progressbar_tracker._runtime import are_loops_stoppable
 from progressbar_tracker._tracking.mirror import Reading
 from progressbar_tracker._tracking.patches import call_safely, hide_frames
 
 from ._hooked import HookedBars, clean_title, end_block, end_explicitly, find_caller, get_current_error
+from ._stoppable import allow_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +100,18 @@ def _start_run(bar: Any, prefix: str | None) -> None:
     frame = find_caller()
     if _bars.patches.is_installed and bar.start_time is not None and _bars.find_run(bar) is None:
         is_loop = _find_library_caller(frame) in _LOOP_METHODS
-        _bars.start(bar, frame, _BarReader(bar, prefix or ""), is_current=is_loop or bar in _blocks)
+        run = _bars.start(bar, frame, _BarReader(bar, prefix or ""), is_current=is_loop or bar in _blocks)
+        gate = getattr(bar, "_iterable", None)
+        if is_loop and gate is not None and are_loops_stoppable() and (stop := allow_stop(run)) is not None:
+            stop.bind(gate, run)
+
+
+def _open_loop(_result: object, bar: Any, /, *_iterable: object) -> None:
+    """Put a gate before the source of a loop. The bar starts later, when the loop has taken the source already."""
+    if are_loops_stoppable() and bar._iterable is not None:  # noqa: SLF001
+        from progressbar_tracker._tracking.stop import make_gate
+
+        bar._iterable = make_gate(bar._iterable)  # noqa: SLF001
 
 
 def _open_block(bar: Any, /) -> None:
@@ -198,6 +211,7 @@ def _list_hooks() -> dict[tuple[Any, str], Wrapper]:
     return {
         (ProgressBar, "start"): _wrap_start,
         (ProgressBar, "finish"): _wrap_finish,
+        (ProgressBar, "__call__"): _bars.patches.call_after(_open_loop),
         (ProgressBar, "__enter__"): _bars.patches.call_before(_open_block),
         (ProgressBar, "__exit__"): _bars.patches.call_before(_end_block),
     }

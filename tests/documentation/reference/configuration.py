@@ -19,7 +19,7 @@ CLIENT_VARIABLES: Final = {
     _config.PRINT_GUARD_VARIABLE: "`0`: lines that the program prints are not kept apart from the terminal bar.",
     _config.TASKBAR_VARIABLE: "`0`: no progress in the tab or the taskbar of the terminal.",
     _config.ENVIRONMENT_VARIABLE: "`0`: batch systems, Kubernetes, CI services and systemd are ignored.",
-    _config.STOPPABLE_VARIABLE: "`1`: outermost loops of `track()` and tqdm can be stopped; `run --stoppable` sets it.",
+    _config.STOPPABLE_VARIABLE: "`1`: outermost loops can be stopped; `run --stoppable` sets it.",
     _config.MASK_VARIABLE: "A regular expression, whose matches in output tails are masked, too.",
     _config.REPORTER_VARIABLE: "Commands such as `run` set it for their programs, so that a failure is printed once.",
 }
