@@ -110,6 +110,17 @@ class SecretMasker:
             line = pattern.sub(_replace, line)
         return line
 
+    def mask_text(self, text: str) -> str:
+        r"""Return a text of its own, of any number of lines, with its secrets masked.
+
+        >>> SecretMasker().mask_text("login failed\ntoken=abc123")
+        'login failed\ntoken=***'
+        """
+        self._is_in_key = False
+        masked = "\n".join(map(self.mask, text.split("\n")))
+        self._is_in_key = False
+        return masked
+
     def skip(self, text: str) -> None:
         """Note text that is lost: it may begin or end a private key of several lines."""
         if "PRIVATE KEY" in text:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import itertools
 import operator
 import re
@@ -19,12 +20,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ._masking import SecretMasker
 from ._models import DEFAULT_TAIL_LINES, MAX_TAIL_BYTES, MAX_TAIL_LINES
 from ._text import remove_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from ._masking import SecretMasker
 
 MAX_LINE_LENGTH: Final = 2000
 """Characters of a line; a longer one is cut."""
@@ -35,10 +37,14 @@ MAX_READ_LENGTH: Final = 16 * 1024
 MAX_PENDING_BYTES: Final = 256 * 1024
 """Output that waits for a reading; the oldest is dropped."""
 
+SMALL_CHUNK_BYTES: Final = 4096
+"""A waiting chunk below this grows by the next one: a program may write byte by byte."""
+
 MAX_PENDING_LINES: Final = 1000
 
-_ROW_BREAK: Final = re.compile(r"\n|\r|\x1b\[([0-9]{0,3})A")
-_ESCAPE_SEQUENCE: Final = re.compile(
+# Patterns stay strings until their first use, and the masks are imported then: most programs need none of them.
+_ROW_BREAK: Final = r"\n|\r|\x1b\[([0-9]{0,3})A"
+_ESCAPE_SEQUENCE: Final = (
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-~]|\[?[0-?]*$)|\x9b[0-?]*[ -/]*[@-~]"
 )
 
@@ -51,7 +57,7 @@ def clean_line(text: str) -> str:
     """
     if text.isprintable():
         return text
-    text = _ESCAPE_SEQUENCE.sub("", text)
+    text = re.sub(_ESCAPE_SEQUENCE, "", text)
     if "\b" in text:
         kept: list[str] = []
         for character in text:
@@ -84,27 +90,26 @@ class OutputTail:
 
     Args:
         max_lines: Lines to keep, from 1 to 1000.
-        patterns: Further patterns to mask.
-        values: Texts to mask wherever they stand.
+        make_masker: Returns a masker, for each stream its own; called at the first reading.
     """
 
     def __init__(
         self,
         *,
         max_lines: int = DEFAULT_TAIL_LINES,
-        patterns: Iterable[re.Pattern[str]] = (),
-        values: Iterable[str] = (),
+        make_masker: Callable[[], SecretMasker] | None = None,
     ) -> None:
         if not 1 <= max_lines <= MAX_TAIL_LINES:
             raise ValueError(f"the number of lines must be from 1 to {MAX_TAIL_LINES}, not {max_lines}")
-        self._patterns, self._values = tuple(patterns), tuple(values)
+        self._make_masker = make_masker or _make_plain_masker
         self._lines: deque[str] = deque(maxlen=max_lines)
         self._max_lines = max_lines
         self._streams: list[_Stream] = []
-        self._pending: deque[tuple[_Stream, bytes | None]] = deque()
+        self._pending: deque[tuple[_Stream, bytearray | None]] = deque()
         self._pending_bytes = 0
+        self._losses: dict[_Stream, bytes | bytearray] = {}  # before all that is pending
         self._pending_lines: deque[str] = deque(maxlen=MAX_PENDING_LINES)
-        self._line_masker = SecretMasker(self._patterns, self._values)
+        self._line_stream = _Stream(self._make_masker, max_lines=self._max_lines)  # of add_line()
         self._feed_lock = threading.Lock()  # each stream has its own thread
         self._text = ""
         self.version = 0
@@ -112,18 +117,23 @@ class OutputTail:
 
     def make_writer(self) -> Callable[[bytes], None]:
         """Return a function that takes the chunks of one more stream, from any thread."""
-        stream = _Stream(SecretMasker(self._patterns, self._values), max_lines=self._max_lines)
+        stream = _Stream(self._make_masker, max_lines=self._max_lines)
         self._streams.append(stream)
 
         def write(data: bytes) -> None:
             with self._feed_lock:
-                self._pending.append((stream, data))
+                last = self._pending[-1] if self._pending else None
+                if last is not None and last[0] is stream and last[1] is not None and len(last[1]) < SMALL_CHUNK_BYTES:
+                    last[1].extend(data)
+                else:
+                    self._pending.append((stream, bytearray(data)))
                 self._pending_bytes += len(data)
                 while self._pending_bytes > MAX_PENDING_BYTES:
                     former, lost = self._pending.popleft()
                     if lost is not None:
                         self._pending_bytes -= len(lost)
-                        former.skip(lost)
+                        # The last key that begins or ends decides whether the text after the loss is part of one.
+                        self._losses[former] = lost if b"PRIVATE KEY" in lost else self._losses.get(former, b"")
 
         return write
 
@@ -144,10 +154,13 @@ class OutputTail:
             while True:
                 lines = self._pending_lines.popleft().replace("\r\n", "\n").split("\n")
                 for line in lines[-self._max_lines :]:
-                    self._lines.append(self._mask(self._line_masker, line.rpartition("\r")[2]))
+                    self._lines.append(self._mask(self._line_stream, line.rpartition("\r")[2]))
                 has_changed = True
         with self._feed_lock:
             pending, self._pending, self._pending_bytes = self._pending, deque(), 0
+            losses, self._losses = self._losses, {}
+        for stream, lost in losses.items():
+            stream.skip(lost)
         for stream, group in itertools.groupby(pending, key=operator.itemgetter(0)):
             has_changed = True
             chunks = [data for _, data in group]
@@ -161,14 +174,14 @@ class OutputTail:
                 self.version += 1
         return self._text
 
-    def _mask(self, masker: SecretMasker, text: str) -> str:
-        line = masker.mask(clean_line(text[:MAX_READ_LENGTH]))
+    def _mask(self, stream: _Stream, text: str) -> str:
+        line = stream.masker.mask(clean_line(text[:MAX_READ_LENGTH]))
         return line if len(line) <= MAX_LINE_LENGTH else line[: MAX_LINE_LENGTH - 1] + "…"
 
     def _draw(self, stream: _Stream, text: str, move: int) -> None:
         """Show a text in the row of the cursor, then move it: 1 is the next row, 0 its start, -1 the row above."""
         if text:
-            line = self._mask(stream.masker, text)
+            line = self._mask(stream, text)
             if not stream.rows_up:
                 stream.open_line = line
             elif stream.rows_up <= len(self._lines):
@@ -200,8 +213,8 @@ class _Stream:
         open_line: The text of the last row, which a program may still replace.
     """
 
-    def __init__(self, masker: SecretMasker, *, max_lines: int) -> None:
-        self.masker = masker
+    def __init__(self, make_masker: Callable[[], SecretMasker], *, max_lines: int) -> None:
+        self._make_masker = make_masker
         self._max_lines = max_lines
         self.open_line = ""
         self.rows_up = 0
@@ -209,7 +222,12 @@ class _Stream:
         self._partial = ""
         self._is_skipping = False  # until the next line break: the start of the line is lost
 
-    def skip(self, lost: bytes) -> None:
+    @functools.cached_property
+    def masker(self) -> SecretMasker:
+        """Masks the lines of the stream."""
+        return self._make_masker()
+
+    def skip(self, lost: bytes | bytearray) -> None:
         """Note bytes that are dropped: the rest of their last line is dropped, too."""
         self._decoder.reset()
         self._partial, self._is_skipping = "", True
@@ -225,7 +243,7 @@ class _Stream:
             text = text[len(parts[0]) + 1 :]
             self._is_skipping = False
         found, position = list[tuple[str, int]](), 0
-        for match in _ROW_BREAK.finditer(text):
+        for match in re.finditer(_ROW_BREAK, text):
             segment = text[position : match.start()]
             position = match.end()
             if self._is_skipping:
@@ -244,3 +262,9 @@ class _Stream:
         text, self._partial = self._partial + self._decoder.decode(b"", final=True), ""
         is_lost, self._is_skipping = self._is_skipping, False
         return [("" if is_lost else text, 1)] if text or self.open_line else []
+
+
+def _make_plain_masker() -> SecretMasker:
+    from ._masking import SecretMasker
+
+    return SecretMasker()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -120,3 +121,69 @@ def test_keys_create_gives_the_permission(server):
         key = done.stdout.decode().strip()
         permissions = http.get("/api/key-info", headers={"X-API-KEY": key}).json()["permissions"]
     assert permissions == ["read", "read_tail"]
+
+
+def test_exec_masks_the_last_line_of_stderr_in_its_error(server):
+    script = "echo 'login with password=hunter2 and '$SERVICE_TOKEN >&2; exit 1"
+    done = run(server, "exec", "--id", "masked", "sh", "-c", script)
+    assert done.stderr.startswith(b"login with password=hunter2 and abc-def-1\n")
+    with server.http() as http:
+        item = http.get("/api/v1/items/masked").json()
+    assert item["error"] == "exit code 1: login with password=*** and ***"
+
+
+def test_invalid_mask_sends_no_text_of_the_output(server):
+    environ = {**make_environ(server), "PROGRESSBAR_MASK": "("}
+    done = subprocess.run(
+        [*PATIENT_CLI_COMMAND, "exec", "--id", "unmasked", "sh", "-c", "echo text-of-stderr >&2; exit 3"],
+        env=environ, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    with server.http() as http:
+        item = http.get("/api/v1/items/unmasked").json()
+    assert (done.returncode, item["error"]) == (3, "exit code 3")
+    assert "PROGRESSBAR_MASK" in done.stderr
+
+
+def test_acknowledged_tail_survives_kill_of_the_server(tmp_path):
+    server = ServerProcess(tmp_path)
+    try:
+        with server.http() as http:
+            body = {"run_id": "r", "tail": "kept\nlast"}
+            assert http.put("/api/v1/items/killed", json=body).status_code == 201
+            server.stop(signal.SIGKILL)
+        server.start()
+        assert read_tail(server, "killed") == "kept\nlast"
+    finally:
+        server.close()
+
+
+def test_tail_continues_after_kill_of_the_server(tmp_path):
+    server = ServerProcess(tmp_path)
+    script = "echo one; read x; echo two; read x; exit 1"
+    command = [*PATIENT_CLI_COMMAND, "exec", "--id", "long", "--tail", "sh", "-c", script]
+    try:
+        with subprocess.Popen(command, env=make_environ(server), stdin=subprocess.PIPE) as program:
+            wait_until(lambda: read_tail(server, "long") == "one", timeout=60)
+            server.stop(signal.SIGKILL)
+            program.stdin.write(b"\n")
+            program.stdin.flush()
+            server.start()
+            wait_until(lambda: read_tail(server, "long") == "one\ntwo", timeout=60)
+            program.communicate(b"\n", timeout=60)
+    finally:
+        server.close()
+
+
+def test_tail_stays_after_kill_of_the_supervisor(server):
+    command = [*PATIENT_CLI_COMMAND, "exec", "--id", "orphan", "--tail", "sh", "-c", "echo one; read x"]
+    with subprocess.Popen(command, env=make_environ(server), stdin=subprocess.PIPE) as program:
+        wait_until(lambda: read_tail(server, "orphan") == "one", timeout=60)
+        program.kill()
+        program.wait(60)
+    assert read_tail(server, "orphan") == "one"
+
+
+def test_last_lines_of_a_killed_program_are_sent(server):
+    done = run(server, "exec", "--id", "victim", "--tail", "sh", "-c", "echo one; printf 'half a line'; kill -9 $$")
+    assert done.returncode == -signal.SIGKILL
+    assert read_tail(server, "victim") == "one\nhalf a line"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from progressbar_tracker._programs.output_general import read_frame
-from progressbar_tracker._programs.output_lines import FLOOD_BYTES, MAX_FLOOD_FRAMES, FrameReader, find_last_line
+from progressbar_tracker._programs.output_lines import FLOOD_BYTES, MAX_FLOOD_FRAMES, FrameReader
 from progressbar_tracker._programs.output_parser import Parser
 from progressbar_tracker._programs.output_patterns import KNOWN_FORMS
 from progressbar_tracker._programs.output_progress import ProgressJudge
@@ -48,13 +48,6 @@ def describe(reading):
 )
 def test_frames_are_the_states_of_a_line(data, frames):
     assert read_frames(data) == frames
-
-
-def test_last_line_skips_blank_lines():
-    assert find_last_line(b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
-    assert find_last_line(b" 10%\r 20%\r 30%\r\n") == "30%"
-    assert find_last_line(b"\xff bad \xc3\n") == "\ufffd bad \ufffd"
-    assert find_last_line(b"") == ""
 
 
 def test_long_line_uses_bounded_memory():

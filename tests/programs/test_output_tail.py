@@ -18,6 +18,7 @@ from progressbar_tracker._output_tail import (
     clean_line,
     clean_tail,
 )
+from progressbar_tracker._programs.output_lines import find_last_line
 
 MY_SECRET = "Zk9hunter2Qw7xPl3"
 
@@ -168,7 +169,7 @@ def test_an_endless_line_takes_no_memory() -> None:
 
 
 def test_patterns_and_values_of_the_user_are_masked() -> None:
-    tail = OutputTail(patterns=compile_patterns([r"\d{4}-\d{4}"]), values=["correct horse", "abc"])
+    tail = OutputTail(make_masker=lambda: SecretMasker(compile_patterns([r"\d{4}-\d{4}"]), ["correct horse", "abc"]))
     assert feed(tail, b"card 1234-5678, correct horse, abc\n") == "card ***, ***, abc"
 
 
@@ -217,3 +218,41 @@ def test_hostile_output_takes_linear_time(unit: str) -> None:
     """A quadratic pattern would reach the timeout of the test with this line."""
     masker = SecretMasker()
     masker.mask(clean_line(unit * (100_000 // len(unit))))
+
+
+@pytest.mark.parametrize(("output", "line"), [
+    (b"Traceback\n  File\nValueError: no\n\n \x1b[0m\n", "ValueError: no"), (b" 10%\r 20%\r 30%\r\n", "30%"),
+    (b"\xff bad \xc3\n", "\ufffd bad \ufffd"), (b"", ""), (b"no end", "no end"), (b"\n" * 10, ""),
+    (b"lines " * 100_000 + b"\nlast\n", "last"), (b"token=abc123\n\n", "token=***"),
+])  # fmt: skip
+def test_last_line_of_output_has_text_and_no_secret(output: bytes, line: str) -> None:
+    tail = OutputTail(max_lines=5)
+    writer = tail.make_writer()
+    for start in range(0, len(output), 999):
+        writer(output[start : start + 999])
+    tail.finish()
+    assert find_last_line(tail.read()) == line
+
+
+def test_last_line_without_its_start_is_not_shown() -> None:
+    tail = OutputTail(max_lines=5)
+    feed(tail, b"password=", *[b"s" * 1000] * (MAX_PENDING_BYTES // 1000 + 2))
+    tail.finish()
+    assert tail.read() == ""
+
+
+def test_output_written_byte_by_byte_is_kept_in_few_chunks() -> None:
+    tail = OutputTail()
+    writer = tail.make_writer()
+    for byte in b"some text of a line\n" * 1000:
+        writer(bytes([byte]))
+    assert len(tail._pending) < 10
+    assert tail.read().count("some text of a line") == 100
+
+
+def test_lost_key_masks_only_what_comes_after_it() -> None:
+    tail = OutputTail()
+    writer = tail.make_writer()
+    writer(b"-----BEGIN RSA PRIVATE KEY-----\n" + b"A" * MAX_PENDING_BYTES + b"\n")
+    writer(f"{MY_SECRET}\n{MY_SECRET}\n-----END RSA PRIVATE KEY-----\nafter\n".encode())
+    assert tail.read() == "\n***\n***\nafter"

@@ -85,3 +85,8 @@ def test_program_run_ends_with_the_description_of_its_exit(program_run):
     program_run.description = "exit code 0"
     program_run.status = "succeeded"
     assert program_run.sample().description == "exit code 0"
+
+
+def test_program_run_masks_secrets_in_its_description(program_run):
+    program_run.progress = Shown(1, 5, 10, "MB", "token=abc123")
+    assert program_run.sample().description == "token=***"

@@ -36,7 +36,6 @@ _ESCAPE_SEQUENCES: Final = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~]|\[?[0-?]*$)"
 )
 _CONTROL_BYTES: Final = bytes([*range(9), *range(10, 32), 127])
-_LINE_BREAKS: Final = re.compile(rb"[\r\n]+|\x1b\[[0-9;]*[ABEFGHJdf]|\x1b[DEM]")
 _TRACEBACK_FRAME: Final = re.compile(r"\+-[+-]*|\|")
 
 
@@ -122,16 +121,16 @@ def _clean(data: bytes) -> str:
     return data.translate(None, _CONTROL_BYTES).decode("utf-8", "replace")
 
 
-def find_last_line(tail: bytes) -> str:
-    r"""Return the last line with text in the last bytes that a program wrote.
+def find_last_line(text: str) -> str:
+    r"""Return the last line with text of the output of a program, without control characters.
 
-    >>> find_last_line(b"one\n\x1b[31mtwo\x1b[0m\r\n\n")
+    >>> find_last_line("one\n two\n\n")
     'two'
-    >>> find_last_line(b"    | ValueError: bad row\n    +------------------------------------\n")
+    >>> find_last_line("    | ValueError: bad row\n    +------------------------------------")
     'ValueError: bad row'
     """
-    for line in reversed(_LINE_BREAKS.split(tail)):
-        text = _clean(line).replace("\b", "").strip().removeprefix("| ")  # Python frames the exceptions of a group
-        if text and not _TRACEBACK_FRAME.fullmatch(text):
-            return text
+    for line in reversed(text.split("\n")):
+        found = line.strip().removeprefix("| ")  # Python frames the exceptions of a group
+        if found and not _TRACEBACK_FRAME.fullmatch(found):
+            return found
     return ""

@@ -9,6 +9,8 @@ from progressbar_tracker._text import clean_text
 from progressbar_tracker._tracking.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from progressbar_tracker._sender.sender import Sender
     from progressbar_tracker._sender.snapshot import Snapshot
     from progressbar_tracker._tracking.run_options import RunOptions
@@ -21,14 +23,19 @@ class ProgramRun(Run):
 
     Attributes:
         progress: The progress that the program shows; ``None`` while it is unknown.
+        mask: Masks the secrets in a description, which comes from the output.
     """
 
-    __slots__ = ("_sampled_phase", "progress")
+    __slots__ = ("_masked", "_sampled_phase", "mask", "progress")
 
     def __init__(self, id: str | None, options: RunOptions, sender: Sender | None) -> None:
         super().__init__(id, options, sender)
         self.progress: Shown | None = None
         self._sampled_phase = 0
+        from progressbar_tracker._masking import SecretMasker  # its patterns are compiled at the import
+
+        self.mask: Callable[[str], str] = SecretMasker().mask_text
+        self._masked = ("", "")  # the latest description, and what is shown of it
 
     def complete(self) -> None:
         """Set the count to the total, because the program has succeeded."""
@@ -49,12 +56,17 @@ class ProgramRun(Run):
             self._sampled_phase = progress.phase
             description = progress.description if snapshot.status == "running" else snapshot.description
             snapshot = snapshot._replace(
-                description=clean_text(description, MAX_DESCRIPTION_LENGTH),
+                description=clean_text(self._mask_description(description), MAX_DESCRIPTION_LENGTH),
                 completed=progress.completed,
                 total=progress.total,
                 unit=clean_text(progress.unit, MAX_UNIT_LENGTH),
             )
         return before if snapshot == before and before is not None else snapshot
+
+    def _mask_description(self, text: str) -> str:
+        if text != self._masked[0]:
+            self._masked = (text, self.mask(text))
+        return self._masked[1]
 
     def _is_faster_phase(self, progress: Shown, before: Snapshot) -> bool:
         """Return whether a phase is new, and its count already beyond that of the phase before."""

@@ -27,6 +27,7 @@ from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
 from progressbar_tracker._text import clean_text, format_duration
 from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker._tracking.run import Run
+from progressbar_tracker._tracking.tail import make_masker, make_tail, try_make_tail
 from progressbar_tracker._tracking.tracker import Tracker
 
 from .job_id import make_job_id
@@ -39,12 +40,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from progressbar_tracker._models import StuckAfter
+    from progressbar_tracker._output_tail import OutputTail
     from progressbar_tracker._tracking.deadline import DeadlineLike
 
     from .output_flood import FloodFilter
     from .output_parser import ParsedFrame, Parser
 
-TAIL_BYTES: Final = 8192  # of stderr that are kept for its last line
+ERROR_LINES: Final = 20  # of stderr that are kept for its last line with text
 EXIT_NOT_FOUND: Final = 127  # exit code of the shells
 EXIT_NOT_EXECUTABLE: Final = 126  # exit code of the shells
 
@@ -128,11 +130,11 @@ def supervise(
     )
     bar: Tracker[None] = Tracker(None, run)
     relays: list[Relay] = []
-    error_tail = _StreamTail()
     if job.tail_lines is not None:
-        from progressbar_tracker._tracking.tail import make_tail  # its patterns are compiled at the import
-
         run.tail = make_tail(environ, job.tail_lines)
+    error_tail = try_make_tail("Texts of the program's output", environ, ERROR_LINES)
+    if isinstance(run, ProgramRun):
+        run.mask = (lambda _: "") if error_tail is None else make_masker(environ).mask_text
     writers = [] if run.tail is None else [run.tail.make_writer(), run.tail.make_writer()]
     with _SignalForwarder() as signals:
         started_at = read_clock()
@@ -143,9 +145,8 @@ def supervise(
                 relays.append(Relay(1, [*writers[:1], *([progress.make_reader()] if progress else [])]))
                 streams["stdout"] = relays[-1].child_descriptor
             if parse or read_errors or writers:
-                relays.append(
-                    Relay(2, [error_tail.feed, *writers[1:], *([progress.make_reader()] if progress else [])])
-                )
+                error_writers = [] if error_tail is None else [error_tail.make_writer()]
+                relays.append(Relay(2, [*error_writers, *writers[1:], *([progress.make_reader()] if progress else [])]))
                 streams["stderr"] = relays[-1].child_descriptor
             has_own_group = job.stop_signal is not None and not has_terminal()
             process = _start_process(
@@ -171,13 +172,14 @@ def supervise(
         run.record_end()  # reading the rest of the output may take longer
     for relay in relays:
         relay.finish()
-    if run.tail is not None:
-        run.tail.finish()
+    for tail in (run.tail, error_tail):
+        if tail is not None:
+            tail.finish()
     if notifier is not None:
         notifier.stop()
     if progress is not None:
         progress.finish(is_success=code == 0)
-    _report_exit(bar, run, code, elapsed, error_tail.final_line())
+    _report_exit(bar, run, code, elapsed, error_tail)
     return code
 
 
@@ -210,12 +212,13 @@ def with_bars_env(environ: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join([folder, *paths] if paths != [""] else [folder])}
 
 
-def _report_exit(bar: Tracker[None], run: Run, code: int, elapsed: float, last_output: str) -> None:
+def _report_exit(bar: Tracker[None], run: Run, code: int, elapsed: float, error_tail: OutputTail | None) -> None:
     reason = describe_exit(code)
     bar.update(description=f"{reason} after {format_duration(elapsed, decimals=1)}")
     if code and run.stop_requested:
         run.end("stopped")
     elif code:
+        last_output = "" if error_tail is None else find_last_line(error_tail.read())
         bar.fail(f"{reason}: {last_output}" if last_output else reason)
     else:
         bar.close()
@@ -380,19 +383,6 @@ class _SignalForwarder:
                 os.killpg(process.pid, number)
             else:
                 process.send_signal(number)
-
-
-class _StreamTail:
-    """Keeps the last bytes of a stream."""
-
-    def __init__(self) -> None:
-        self._bytes = b""
-
-    def feed(self, data: bytes) -> None:
-        self._bytes = (self._bytes + data)[-TAIL_BYTES:]
-
-    def final_line(self) -> str:
-        return find_last_line(self._bytes)
 
 
 class _OutputProgress:

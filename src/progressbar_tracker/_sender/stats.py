@@ -1,4 +1,4 @@
-"""What a sender has done, in numbers."""
+"""The counts of a sender since its start."""
 
 from __future__ import annotations
 

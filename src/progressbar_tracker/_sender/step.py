@@ -47,7 +47,7 @@ class StepMaker:
 
         Args:
             record: The run; the operation gets its next number.
-            verb: What the operation does.
+            verb: The kind of the operation.
             snapshot: The present state; ``None`` for a delete.
             now: The instant of the state.
             tail: The output to send with it.

@@ -322,8 +322,8 @@ class Run(Counter):
             return
         if self.tail is None:
             with importing:
-                from .tail import make_log_tail
-            self.tail = make_log_tail()
+                from .tail import try_make_tail
+            self.tail = try_make_tail("The lines of log()")
         if self.tail is not None:
             self.tail.add_line(clean_text(text, MAX_TAIL_BYTES, allow_newlines=True))
 

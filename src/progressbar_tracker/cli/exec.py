@@ -20,6 +20,7 @@ from progressbar_tracker._models import DEFAULT_TAIL_LINES
 from progressbar_tracker._programs import supervisor
 from progressbar_tracker._programs.job_id import make_job_id
 from progressbar_tracker._programs.output_patterns import list_known_tools
+from progressbar_tracker._tracking.tail import find_mask_error
 
 from . import reporting, streams
 from .help import join_blocks, list_examples, list_exit_codes, list_names
@@ -126,6 +127,8 @@ def supervise_item(
     """
     reporting.report_to(url)
     job = _place_job(job)
+    if job.tail_lines is None and (error_text := find_mask_error(environ)) is not None:
+        streams.print_error(f"texts of the program's output are not sent: {error_text}")
     started_at, failure = read_clock(), None
     try:
         code = supervisor.supervise(command, job, environ, read_errors=read_errors, parse=parse)
