@@ -15,7 +15,7 @@ SETUP_SCRIPT = """async (names) => {
     for (const name of names) Object.assign(window, await import(new URL(`static/${name}.js`, document.baseURI)));
     window.run = (id, start, end, more = {}) => ({
         key: `${id} ${start}`, id, runId: "r", title: "", group: "", state: end === null ? "running" : "succeeded",
-        isLate: false, start, end, finish: null, low: null, high: null, error: "", item: null, ...more,
+        isLate: false, start, end, finish: null, low: null, high: null, error: "", stop: "", item: null, ...more,
     });
     window.geometry = createGeometry(1);
 }"""

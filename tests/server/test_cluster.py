@@ -15,10 +15,12 @@ import pytest
 
 from progressbar_tracker import ProgressBar
 from progressbar_tracker.server.access import keys
+from progressbar_tracker.server.items import tail_quota
 from progressbar_tracker.server.items.change import Owner
 from progressbar_tracker.server.mutations import SaveKey
 from progressbar_tracker.server.stores.base import ChangeBatch
 from progressbar_tracker.server.stores.postgres import follower
+from progressbar_tracker.server.stores.reading import MIN_TAIL_SIZE
 from tests.support.clock import ManualClock
 from tests.support.postgres import Cluster, create_database
 from tests.support.server import RunningServer, ServerGroup, make_legacy_item
@@ -595,3 +597,36 @@ def test_session_ended_without_database_stays_ended(
     wait_until(lambda: served.background.store.load().sessions == [])
     served.restart()
     assert served.client(**cookie).get("/api/v1/items").status_code == 401
+
+
+def test_tail_is_read_through_every_server(replica_servers, unique_id) -> None:
+    a, b, c = replica_servers
+    a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 1, "tail": "one"})
+    b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 2, "tail": "one\ntwo"})
+    path = item_path(unique_id).replace("/items/", "/tails/")
+    assert {served.client("admin").get(path).json()["tail"] for served in (a, b, c)} == {"one\ntwo"}
+
+
+def test_outdated_tail_of_another_server_is_ignored(replica_servers, unique_id) -> None:
+    a, b, _ = replica_servers
+    a.client("write").put(item_path(unique_id), json={"run_id": "r", "seq": 5, "tail": "new"})
+    b.client("write").patch(item_path(unique_id), json={"run_id": "r", "seq": 4, "tail": "old"})
+    path = item_path(unique_id).replace("/items/", "/tails/")
+    assert b.client("admin").get(path).json()["tail"] == "new"
+
+
+def test_quota_of_tails_holds_over_two_servers(replica_servers, unique_id, monkeypatch) -> None:
+    monkeypatch.setattr(tail_quota, "MAX_KEY_TAIL_BYTES", 10 * MIN_TAIL_SIZE)
+    monkeypatch.setattr(tail_quota, "CHECK_BYTES", 1)
+    clients = [served.client("other") for served in replica_servers[:2]]
+
+    def write(n: int) -> int:
+        body = {"run_id": "r", "tail": "text"}
+        return clients[n % 2].put(item_path(f"{unique_id} {n}"), json=body).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(write, range(40))) == {201}
+    write(40)
+    paths = [item_path(f"{unique_id} {n}").replace("/items/", "/tails/") for n in range(41)]
+    reader = replica_servers[2].client("admin")
+    assert sum(reader.get(path).json()["tail"] == "text" for path in paths) <= 10

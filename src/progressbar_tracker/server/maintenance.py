@@ -13,9 +13,10 @@ from .audit_log import log_credential_writes
 from .clock import ClockJumpDetector, get_monotonic
 from .items.change import list_writes
 from .items.former_run_cache import load_batch
+from .items.tail_quota import MAX_TAIL_STORE_BYTES
 from .logs import are_events_logged, log_event
 from .models import EndStatus, rfc3339
-from .mutations import DropKey, DropPingToken, DropSession, DropShare, TrimHistory, Write
+from .mutations import DropKey, DropPingToken, DropSession, DropShare, TrimHistory, TrimTails, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -287,7 +288,7 @@ class Maintenance:
         is_settled, history = self._jumps.is_settled, self._services.settings.history
         # A run that ended in the future ended while the clock was ahead.
         latest = now + MAX_CLOCK_LEAD if is_settled(MAX_CLOCK_LEAD) else math.inf
-        writes: list[Write] = [TrimHistory(0.0, max_runs=MAX_HISTORY_RUNS)]
+        writes: list[Write] = [TrimHistory(0.0, max_runs=MAX_HISTORY_RUNS), TrimTails(None, MAX_TAIL_STORE_BYTES)]
         for status in get_args(EndStatus):
             period = history.seconds_for(status)
             if is_settled(min(period, MAX_TRIM_DELAY)):

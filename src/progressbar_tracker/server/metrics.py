@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-TABLE_NAMES: Final = ("curves", "history", "items", "keys", "outbox", "samples", "sessions", "shares")
+TABLE_NAMES: Final = ("curves", "history", "items", "keys", "outbox", "samples", "sessions", "shares", "tails")
 """The tables whose unreadable rows are counted."""
 
 ITEMS_PER_SLICE: Final = 1000

@@ -140,6 +140,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         error: The beginning of the error, see :data:`MAX_ERROR_LINE_LENGTH`.
+        stop_requested_by: The name of the requester of a stop.
     """
 
     n: int
@@ -151,6 +152,7 @@ class RunRow(msgspec.Struct, frozen=True, gc=False):
     ended_at: float
     title: str
     error: str | None
+    stop_requested_by: str | None = None
 
     @property
     def duration(self) -> float:

@@ -97,11 +97,28 @@ class SaveCurve(msgspec.Struct, frozen=True):
 
 
 class SaveTail(msgspec.Struct, frozen=True):
-    """Add or replace the output tail of a run. Its secrets are masked already."""
+    """Add or replace the output tail of a run. Its secrets are masked already.
+
+    Attributes:
+        owner_id: The key whose quota it counts for.
+    """
 
     id: str
     run_id: str
     tail: StoredTail
+    owner_id: str = ""
+
+
+class TrimTails(msgspec.Struct, frozen=True):
+    """Delete the oldest tails of a key if all of them are larger than its quota.
+
+    Attributes:
+        owner_id: The key; ``None`` for the tails of all keys.
+        max_bytes: The quota, of stored bytes. After a deletion, a part of it is free.
+    """
+
+    owner_id: str | None
+    max_bytes: int
 
 
 class SaveKey(msgspec.Struct, frozen=True):
@@ -267,6 +284,7 @@ Write: TypeAlias = (
     | ThinSamples
     | SaveCurve
     | SaveTail
+    | TrimTails
     | SaveKey
     | DropKey
     | TouchKey

@@ -228,9 +228,11 @@ class Pools:
         search: Searches of the history for a text.
         history: Indexed reads of the history, the samples and the outbox.
         password: Verifications of passwords; known browsers go first.
+        output: Masking of the output of programs.
     """
 
     def __init__(self) -> None:
         self.search = Pool(MAX_SEARCHES)
         self.history = Pool(2, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)
         self.password = Pool(1, max_waiting=MAX_WAITING_PASSWORDS, max_waiting_of_holder=2, max_wait=MAX_PASSWORD_WAIT)
+        self.output = Pool(1, max_waiting=MAX_SHORT_JOBS, max_waiting_of_holder=MAX_SHORT_JOBS_OF_HOLDER)

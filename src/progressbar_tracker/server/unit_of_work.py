@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from . import audit_log
 from .cluster import Verdict
 from .items.change import list_writes
+from .items.tail_quota import TailQuota
 from .mutations import CREDENTIAL_WRITES, DropItem, Probe, SaveItem
 from .problems import ProblemError
 from .stores.base import ChangeBatch, OutdatedError, StoreError
@@ -66,6 +67,7 @@ class UnitOfWork:
         self._hub = hub
         self._notifier = notifier
         self._clock = clock
+        self._tail_quota = TailQuota()
         self._committer = Committer(store, COMMIT_TIMEOUT)
         self._background_tasks: set[asyncio.Task[None]] = set()
         self._undo_tasks: set[asyncio.Task[None]] = set()
@@ -143,6 +145,8 @@ class UnitOfWork:
         for change in changes:
             writes += change.writes()
             durable = durable or change.durable
+            if (trim := self._tail_quota.check(change)) is not None:
+                writes.append(trim)
         notices: Sequence[Write] = ()
         if durable or notifier.channels.has_channels:
             # Notices are committed together with their changes.

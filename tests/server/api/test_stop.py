@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -10,15 +12,16 @@ import pytest
 
 from progressbar_tracker.server.items.fields import PUBLIC_FIELDS
 from tests.server.test_logs import capture_logs, parse_lines
+from tests.support.clock import ManualClock
+from tests.support.postgres import create_database
+from tests.support.server import RunningServer
 from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
-
-    from tests.support.server import RunningServer
 
 
 def create_item(http: httpx.Client, item_id: str, **fields: object) -> None:
@@ -168,3 +171,38 @@ def test_acknowledged_stop_survives_kill_9(tmp_path: Path) -> None:
             assert "stop_request" in send_patch(http, "a", run_id="r", seq=2, completed=2)
     finally:
         process.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server on each kind of store, with a stopped run of the group ``g`` in its history."""
+    url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
+    served = RunningServer(tmp_path_factory.mktemp("stops"), ManualClock(), database=url)
+    http = served.client("write")
+    create_item(http, "stopped", group="g", parent=None)
+    served.client("admin").post("/api/v1/items/stopped:stop", json={}).raise_for_status()
+    http.patch("/api/v1/items/stopped", json={"status": "stopped"}).raise_for_status()
+    http.delete("/api/v1/items/stopped").raise_for_status()
+    create_item(http, "finished", group="g")
+    http.patch("/api/v1/items/finished", json={"status": "succeeded"}).raise_for_status()
+    http.delete("/api/v1/items/finished").raise_for_status()
+    yield served
+    served.stop()
+
+
+def test_csv_names_the_requester_of_a_stop(stored: RunningServer) -> None:
+    reply = stored.client("read").get("/api/v1/history.csv")
+    rows = csv.DictReader(io.StringIO(reply.text, newline=""))
+    assert {row["id"]: row["stop_requested_by"] for row in rows} == {"stopped": "admin", "finished": ""}
+
+
+def test_timeline_names_the_requester_of_a_stop(stored: RunningServer) -> None:
+    runs = stored.client("read").get("/api/v1/timeline").json()["runs"]
+    assert {run["id"]: run["stop_requested_by"] for run in runs} == {"stopped": "admin", "finished": None}
+
+
+def test_share_does_not_name_the_requester_of_a_stop(stored: RunningServer) -> None:
+    token = stored.client("admin").post("/api/v1/shares", json={"group": "g"}).json()["token"]
+    reply = stored.client().get(f"/s/{token}/timeline")
+    assert {run["id"] for run in reply.json()["runs"]} == {"stopped", "finished"}
+    assert "admin" not in reply.text

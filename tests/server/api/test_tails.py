@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from progressbar_tracker._http.messages import quote_id
-from progressbar_tracker._models import MAX_TAIL_BYTES
+from progressbar_tracker._models import MAX_ERROR_LENGTH, MAX_TAIL_BYTES
+from progressbar_tracker.server.items import tail_quota
+from progressbar_tracker.server.items.output import MAX_INLINE_LENGTH, clean_output
+from progressbar_tracker.server.stores.reading import MIN_TAIL_SIZE
 from tests.support.clock import ManualClock
 from tests.support.postgres import create_database
 from tests.support.server import RunningServer
 from tests.support.sse import SseStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import httpx
+
+    from progressbar_tracker.server.items.validation import WriteFields
 
 MARKED_TEXT = "a-line-of-the-output"
 
 
+@pytest.fixture(scope="module")
+def clock() -> ManualClock:
+    return ManualClock()
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: ManualClock
+) -> Iterator[RunningServer]:
     """A server on each kind of store, with a read key that reads tails; each test uses its own ids."""
     folder = tmp_path_factory.mktemp("tails")
     url = None if request.param == "sqlite" else create_database(request.getfixturevalue("postgres_cluster"))
-    served = RunningServer(folder, ManualClock(), database=url, public_read=True)
+    served = RunningServer(folder, clock, database=url, public_read=True)
     body = {"type": "read", "name": "tails", "read_tail": True}
     served.keys["tail reader"] = served.client("admin").post("/api/v1/keys", json=body).json()["key"]
     yield served
@@ -198,3 +212,77 @@ def test_batch_of_tails_keeps_each_with_its_item(served: RunningServer) -> None:
     ops = [{"op": "put", "id": f"many {n}", "run_id": "r", "tail": f"line {n}"} for n in range(50)]
     served.client("write").post("/api/v1/items:batch", json={"ops": ops}).raise_for_status()
     assert [read(served, f"many {n}")["tail"] for n in (0, 25, 49)] == ["line 0", "line 25", "line 49"]
+
+
+def test_secrets_in_an_error_are_masked_before_it_is_stored(served: RunningServer) -> None:
+    http = served.client("write")
+    text = "exit code 1:\nlogin with password=hunter2 failed"
+    single = http.put("/api/v1/items/error", json={"run_id": "r", "status": "failed", "error": text})
+    op = {"op": "put", "id": "error of a batch", "run_id": "r", "status": "failed", "error": text}
+    http.post("/api/v1/items:batch", json={"ops": [op]}).raise_for_status()
+    documents = [single.json(), http.get("/api/v1/items/error of a batch").json()]
+    assert [document["error"] for document in documents] == ["exit code 1:\nlogin with password=*** failed"] * 2
+
+
+def test_masked_error_has_at_most_its_maximum_length(served: RunningServer) -> None:
+    error = ("token=a " * MAX_ERROR_LENGTH)[:MAX_ERROR_LENGTH].rstrip()
+    reply = served.client("write").put(
+        "/api/v1/items/long error", json={"run_id": "r", "status": "failed", "error": error}
+    )
+    assert len(reply.json()["error"]) == MAX_ERROR_LENGTH
+
+
+@pytest.mark.parametrize(("length", "is_elsewhere"), [(MAX_INLINE_LENGTH, False), (MAX_INLINE_LENGTH + 1, True)])
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_long_output_is_masked_in_a_thread(
+    served: RunningServer, monkeypatch: pytest.MonkeyPatch, length: int, is_elsewhere: bool, is_batch: bool
+) -> None:
+    """The event loop serves other requests meanwhile."""
+    has_loop: list[bool] = []
+
+    def clean(writes: Iterable[WriteFields]) -> None:
+        with contextlib.suppress(RuntimeError):
+            has_loop.append(asyncio.get_running_loop() is not None)
+        clean_output(writes)
+
+    monkeypatch.setattr("progressbar_tracker.server.api.output.clean_output", clean)
+    http, name = served.client("write"), f"long {length} {is_batch}"
+    tail = ("token=abcdef " * length)[:length]
+    if is_batch:
+        op = {"op": "put", "id": name, "run_id": "r", "tail": tail}
+        http.post("/api/v1/items:batch", json={"ops": [op]}).raise_for_status()
+    else:
+        write(http, name, tail).raise_for_status()
+    assert has_loop == [] if is_elsewhere else [True]
+    assert str(read(served, name)["tail"]).startswith("token=*** token=***")
+
+
+def test_key_that_ends_while_output_is_masked_writes_nothing(
+    served: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = served.client("admin")
+    made = admin.post("/api/v1/keys", json={"type": "write", "name": "ending"}).json()
+
+    def clean(writes: Iterable[WriteFields]) -> None:
+        admin.delete(f"/api/v1/keys/{made['key_id']}").raise_for_status()
+        clean_output(writes)
+
+    monkeypatch.setattr("progressbar_tracker.server.api.output.clean_output", clean)
+    assert write(served.client(made["key"]), "ending", "x" * 5000).status_code == 401
+    assert admin.get("/api/v1/items/ending").status_code == 404
+
+
+def test_quota_drops_the_oldest_tails_of_a_key_only(
+    served: RunningServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_quota, "MAX_KEY_TAIL_BYTES", 10 * MIN_TAIL_SIZE)
+    monkeypatch.setattr(tail_quota, "CHECK_BYTES", 1)
+    write(served.client("other"), "of another key", "text")
+    http = served.client("admin")
+    for n in range(30):
+        clock.advance(0.01)
+        write(http, f"quota {n}", "text", keep=True)
+    kept = [n for n in range(30) if read(served, f"quota {n}")["tail"]]
+    assert kept == list(range(30 - len(kept), 30))
+    assert len(kept) in (9, 10)
+    assert read(served, "of another key")["tail"] == "text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from array import array
 from typing import TYPE_CHECKING, Literal
 
@@ -56,8 +57,10 @@ from progressbar_tracker.server.mutations import (
     TouchSession,
     TrimHistory,
     TrimNotices,
+    TrimTails,
 )
 from progressbar_tracker.server.stores.base import HistoryFilter, Store, StoreError
+from progressbar_tracker.server.stores.reading import MIN_TAIL_SIZE
 from tests.support.items import make_item
 from tests.support.schedules import make_schedule
 from tests.support.stores import commit_writes
@@ -378,6 +381,46 @@ def test_history_trim_deletes_tails_of_its_runs(reopen: Callable[[], Store]) -> 
         commit_writes(store, SaveTail("a", run_id, StoredTail(1.0, "text")), add_run("a", ended_at, run_id=run_id))
     commit_writes(store, TrimHistory(2.0))
     assert [store.read_tail("a", run_id) is None for run_id in ("old", "new")] == [True, False]
+
+
+def save_tail(run_id: str, at: float, owner_id: str, size: int = 1) -> SaveTail:
+    text = random.Random(run_id).randbytes(size).hex()
+    return SaveTail("a", run_id, StoredTail(at, text), owner_id)
+
+
+def list_tails(store: Store, *run_ids: str) -> list[str]:
+    return [run_id for run_id in run_ids if store.read_tail("a", run_id) is not None]
+
+
+def test_trim_deletes_the_oldest_tails_of_a_key(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    tails = [save_tail(f"r{n}", float(n), "k") for n in range(8)]
+    commit_writes(store, *tails, save_tail("other", 0.0, "other"), TrimTails("k", 5 * MIN_TAIL_SIZE))
+    assert list_tails(store, *(f"r{n}" for n in range(8)), "other") == ["r4", "r5", "r6", "r7", "other"]
+
+
+def test_trim_of_all_keys_deletes_the_oldest_tails(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    tails = [save_tail(f"r{n}", float(n), f"k{n % 3}") for n in range(8)]
+    commit_writes(store, *tails, TrimTails(None, 5 * MIN_TAIL_SIZE))
+    assert list_tails(store, *(f"r{n}" for n in range(8))) == ["r4", "r5", "r6", "r7"]
+
+
+def test_trim_below_the_quota_deletes_no_tail(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    tails = [save_tail(f"r{n}", float(n), "k") for n in range(12)]
+    commit_writes(store, *tails, TrimTails("k", 12 * MIN_TAIL_SIZE), TrimTails(None, 12 * MIN_TAIL_SIZE))
+    assert len(list_tails(store, *(f"r{n}" for n in range(12)))) == 12
+    commit_writes(store, TrimTails("k", 12 * MIN_TAIL_SIZE - 1))
+    assert list_tails(store, "r0", "r1") == ["r1"]
+
+
+def test_replaced_tail_counts_once_and_for_its_new_key(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+    for at in range(5):
+        commit_writes(store, save_tail("r", float(at), "k", 10_000))
+    commit_writes(store, save_tail("r", 9.0, "new", 10_000), TrimTails("k", 1), TrimTails("new", 30_000))
+    assert list_tails(store, "r") == ["r"]
 
 
 def test_permission_to_read_tails_is_stored(reopen: Callable[[], Store]) -> None:

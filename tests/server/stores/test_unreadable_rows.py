@@ -18,7 +18,7 @@ from progressbar_tracker.server.metrics import TABLE_NAMES
 from progressbar_tracker.server.models import Notice, Sample
 from progressbar_tracker.server.mutations import AddNotice, AddSample
 from progressbar_tracker.server.stores import reading
-from progressbar_tracker.server.stores.reading import SkippedRows, read_history_page
+from progressbar_tracker.server.stores.reading import SkippedRows, encode_tail, read_history_page
 from tests.support.clock import START_TIME, ManualClock
 from tests.support.postgres import create_database
 from tests.support.server import RunningServer, make_legacy_item
@@ -71,6 +71,12 @@ VALID_CURVE = encode_curve(Curve(0.5, [0.0, 1.0]))
 INVALID_CURVES = (
     b"", b"\1", VALID_CURVE[:-1], VALID_CURVE[:9], b"\2" + VALID_CURVE[1:], VALID_CURVE + bytes(1000),
     encode_curve(Curve(0.0, [1.0])), encode_curve(Curve(float("nan"), [1.0])), VALID_CURVE[:-4] + b"\0\0\xc0\x7f",
+)  # fmt: skip
+
+VALID_TAIL, _ = encode_tail("some text")
+INVALID_TAILS = (
+    (START_TIME, b""), (START_TIME, b"text"), (START_TIME, VALID_TAIL[:-1]), (START_TIME, VALID_TAIL[:5]),
+    (START_TIME, b"\0" + VALID_TAIL), (float("inf"), VALID_TAIL), (-5.0, VALID_TAIL), (1e300, VALID_TAIL),
 )  # fmt: skip
 
 
@@ -166,6 +172,11 @@ def bad_rows(served: RunningServer) -> list[tuple[str, str, tuple[object, ...]]]
                      (f"before-{n}", "r", at, value)))  # fmt: skip
     for n, curve in enumerate(INVALID_CURVES):
         rows.append(("curves", "INSERT INTO curves (id, run_id, curve) VALUES (?, 'r', ?)", (f"bad-{n}", curve)))
+    for n, (at, tail) in enumerate(INVALID_TAILS):
+        item_id = "before" if n == 0 else f"bad-{n}"
+        run = "json_extract(state, '$.run_id')" if file else "state::json->>'run_id'"
+        rows.append(("tails", ("INSERT INTO tails (id, run_id, at, tail) "
+                     f"SELECT ?, {run}, ?, ? FROM items WHERE id = 'before'"), (item_id, at, tail)))  # fmt: skip
     for n, body in enumerate(("", "{", "[]", "null", "{}")):
         rows.append(("outbox", ("INSERT INTO outbox (notice_id, channel, item_id, run_id, event, at, body, next_at) "
                      "VALUES (?, 'hook', 'a', 'r', 'failed', ?, ?, ?)"),
@@ -225,6 +236,10 @@ def test_unreadable_rows_are_skipped_and_others_served(
         assert [notice.notice_id for notice in store.read_due_notices(START_TIME, 1)] == ["good"]
         store.commit([AddSample("before", "r", Sample(START_TIME, 0.5, None))]).result(60)
         assert store.read_curves([(f"bad-{n}", "r") for n in range(len(INVALID_CURVES))]) == {}
+        tail = http.get("/api/v1/tails/before").json()
+        assert (tail["tail"], tail["updated_at"]) == ("", None)
+        for n in range(1, len(INVALID_TAILS)):
+            assert store.read_tail(f"bad-{n}", tail["run_id"]) is None
         for n in range(3):
             assert store.read_samples(f"before-{n}", "r") == []
         assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201

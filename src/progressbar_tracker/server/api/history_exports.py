@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CSV_COLUMNS: Final = (
     "id", "title", "group", "status", "started_at", "ended_at", "seconds", "completed", "total", "unit", "value",
-    "owner", "error", "description", "run_id", "parent", "host", "pid", "command",
+    "owner", "error", "description", "run_id", "parent", "host", "pid", "command", "stop_requested_by",
 )  # fmt: skip
 """The columns of the CSV export."""
 
@@ -114,4 +114,5 @@ def _build_cells(row: HistoryRow) -> tuple[object, ...]:
         round(max(row.ended_at - item.started_at, 0.0), 3), item.completed, item.total, item.unit, item.value,
         item.owner, item.error, item.description, item.run_id, item.parent,
         meta.get("host"), meta.get("pid"), meta.get("command") or meta.get("program"),
+        None if item.stop_request is None else item.stop_request.by,
     )  # fmt: skip

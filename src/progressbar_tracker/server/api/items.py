@@ -37,6 +37,8 @@ from progressbar_tracker.server.items.validation import (
 )
 from progressbar_tracker.server.problems import ProblemError, field_problem
 
+from .output import mask_output
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -165,6 +167,7 @@ async def patch_item(request: Request) -> Response:
 async def _write_item(request: Request, op: Literal["put", "patch"]) -> Response:
     item_id = request.parse_item_id()
     fields = _parse_fields(await request.read_raw_json(), item_id, merge=op == "patch")
+    await mask_output(request, [fields])
     services, now, perform = request.services, request.services.now(), _OP_FUNCTIONS[op]
     change = await services.unit_of_work.change_item(
         item_id, lambda: perform(services.board, request.principal, item_id, fields, now), request.reauthorize
@@ -216,6 +219,7 @@ async def write_batch(request: Request) -> Response:
     raw = await request.read_raw_json(MAX_BATCH_BYTES)
     fast = parse_batch_fast(raw)
     ops = parse_batch(decode_object(raw)) if fast is None else fast
+    await mask_output(request, [op for op in ops if not isinstance(op, InvalidOperation)])
     services, board = request.services, request.services.board
     now = services.now()
     results: list[OpResult] = []

@@ -17,6 +17,7 @@ from progressbar_tracker._models import (
     MAX_META_LENGTH,
     MAX_NOTIFY_ENTRIES,
     MAX_PART_LENGTH,
+    MAX_TAIL_BYTES,
     MAX_TITLE_LENGTH,
 )
 from progressbar_tracker.server import budget, capacity, frames, hosts, hub, maintenance, pools, proxies
@@ -24,7 +25,7 @@ from progressbar_tracker.server.access import keys, ping_tokens, sessions, share
 from progressbar_tracker.server.access.devices import DEVICE_SECONDS
 from progressbar_tracker.server.http.endpoint import SEND_TIMEOUT
 from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
-from progressbar_tracker.server.items import board, samples, transition
+from progressbar_tracker.server.items import board, samples, tail_quota, transition
 from progressbar_tracker.server.models import MAX_WAITING_PUSHES
 from progressbar_tracker.server.notifications import dispatcher
 from progressbar_tracker.server.schedules import recurrence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _QUEUE_FULL_NOTE: Final = "The response is 503 with Retry-After."
+_OLDEST_OUTPUT_NOTE: Final = "The output of the oldest runs is dropped."
 
 
 class Limit(NamedTuple):
@@ -94,6 +96,9 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit("points of a curve", curves.MAX_CURVE_POINTS, "Every other one is dropped."),
         Limit("bytes of a tick of a stream", hub.MAX_TICK_BYTES, "Streams continue with a snapshot."),
         Limit("runs of the history", maintenance.MAX_HISTORY_RUNS, "The oldest is dropped."),
+        Limit("bytes of the output of a run", MAX_TAIL_BYTES, "invalid-field"),
+        Limit("stored bytes of the output of the runs of a key", tail_quota.MAX_KEY_TAIL_BYTES, _OLDEST_OUTPUT_NOTE),
+        Limit("stored bytes of the output of all runs", tail_quota.MAX_TAIL_STORE_BYTES, _OLDEST_OUTPUT_NOTE),
         Limit("keys", keys.MAX_KEYS, "too-many-keys"),
         Limit("schedules", schedule_table.MAX_SCHEDULES, "too-many-schedules"),
         Limit("schedules of a page", schedules.MAX_SCHEDULE_PAGE, "invalid-field"),

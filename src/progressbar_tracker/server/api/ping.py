@@ -14,6 +14,8 @@ from progressbar_tracker.server.http.response import Response
 from progressbar_tracker.server.items.change import Change, Owner, add_tail
 from progressbar_tracker.server.problems import ProblemError
 
+from .output import mask_output
+
 if TYPE_CHECKING:
     from progressbar_tracker.server.http.request import Request
     from progressbar_tracker.server.items.board import Board
@@ -44,6 +46,8 @@ async def receive_ping(request: Request) -> Response:
     signal = _parse_signal(request.path_params.get("signal"))
     run_id = _parse_run_id(request.parse_query().get("rid"))
     body = await request.read_body(MAX_PING_BYTES) if request.scope["method"] == "POST" else b""
+    output: WriteFields = {"tail": body.decode("utf-8", "replace")[-MAX_TAIL_BYTES:]} if body else {}
+    await mask_output(request, [output])
     slug = _parse_slug(request)
     await services.fetch_item(slug)
     schedule = services.schedules.get(slug)
@@ -58,7 +62,7 @@ async def receive_ping(request: Request) -> Response:
         if not (has_schedule if item is None else item.group == record.group):
             raise _nothing_problem()
         change = _apply_ping(services.board, item, slug, signal, run_id, record, now)
-        return add_tail(change, body.decode("utf-8", "replace")[-MAX_TAIL_BYTES:], now) if body else change
+        return add_tail(change, output.get("tail"), now)
 
     await services.unit_of_work.change_item(slug, decide, request.reauthorize)
     return _OK_RESPONSE

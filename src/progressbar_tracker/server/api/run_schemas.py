@@ -56,6 +56,9 @@ class TimelineRun(TypedDict):
     status: EndStatus
     started_at: Instant
     ended_at: Instant
+    stop_requested_by: NotRequired[
+        Annotated[str, Meta(description="The name of the key or the operator that requested the stop.")] | None
+    ]
     error: Annotated[str, Meta(max_length=200, description="The beginning of the first line of the error.")] | None
 
 

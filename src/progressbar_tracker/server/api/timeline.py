@@ -76,7 +76,9 @@ def encode_timeline(timeline: Timeline, since: float, until: float, *, is_public
 
 
 def _serialize_run(run: RunRow, *, is_public: bool) -> dict[str, object]:
-    private = {} if is_public else {"run_id": run.run_id, "group": run.group}
+    private = (
+        {} if is_public else {"run_id": run.run_id, "group": run.group, "stop_requested_by": run.stop_requested_by}
+    )
     return {
         "id": run.id,
         **private,

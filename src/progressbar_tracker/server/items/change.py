@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from progressbar_tracker._output_tail import clean_tail
 from progressbar_tracker.server.models import EndedRun, Item, StoredTail
 from progressbar_tracker.server.mutations import AddHistory, DropItem, SaveItem, SaveTail, Write
 
@@ -73,7 +72,7 @@ class Change(msgspec.Struct, frozen=True):
         if self.after is not None:
             writes.append(SaveItem(self.after, self.before))
             if self.tail is not None:
-                writes.append(SaveTail(self.after.id, self.after.run_id, self.tail))
+                writes.append(SaveTail(self.after.id, self.after.run_id, self.tail, self.after.owner_id))
         elif self.before is not None:
             writes.append(DropItem(self.before.id, self.before))
         return writes
@@ -84,13 +83,13 @@ def add_tail(change: Change, text: str | None, now: float) -> Change:
 
     Args:
         change: The change of a write; nothing is stored if the write was ignored.
-        text: The output, at any length and with any characters; its secrets are masked here. ``None`` stores nothing.
+        text: The output, as :func:`~.output.clean_output` returns it. ``None`` stores nothing.
         now: The instant.
     """
     if text is None or change.after is None or change.after is change.before:
         return change
     # The request waits for the commit: what waits for a slow disk is bounded by the number of requests.
-    return msgspec.structs.replace(change, tail=StoredTail(now, clean_tail(text)), durable=True)
+    return msgspec.structs.replace(change, tail=StoredTail(now, text), durable=True)
 
 
 def list_writes(changes: Iterable[Change]) -> list[Write]:

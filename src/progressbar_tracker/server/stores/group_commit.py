@@ -32,6 +32,7 @@ from progressbar_tracker.server.mutations import (
     TouchSession,
     TrimHistory,
     TrimNotices,
+    TrimTails,
     Write,
 )
 
@@ -279,6 +280,8 @@ def get_queue_key(write: Write) -> object:
             return type(write), credential_id
         case TrimHistory(status=status, max_runs=max_runs):
             return TrimHistory, status, max_runs
+        case TrimTails(owner_id=owner_id):
+            return TrimTails, owner_id
         case AddNotice(notice):
             return AddNotice, notice.notice_id
         case TouchSchedule(id=schedule_id):

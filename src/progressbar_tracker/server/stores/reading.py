@@ -56,6 +56,9 @@ logger = logging.getLogger("progressbar_tracker.server.store")
 MAX_SKIPPED_ROWS: Final = 10_000
 """Skipped rows to remember, so that each is counted and logged once."""
 
+MIN_TAIL_SIZE: Final = 4096
+"""Bytes that the shortest tail counts for a quota: the quota bounds the rows, too."""
+
 MAX_ROW: Final = 2**63 - 1
 """Above all row numbers of the history."""
 
@@ -157,13 +160,18 @@ def build_run_columns(run: EndedRun) -> tuple[object, ...]:
     return (
         item.id, item.run_id, parent, item.group, run.status, int(parent is not None and run.status != "failed"),
         item.started_at or item.created_at, run.ended_at, item.title, extract_error_line(item.error),
+        None if item.stop_request is None else item.stop_request.by,
     )  # fmt: skip
 
 
-RUN_COLUMNS: Final = 'id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error'
+RUN_COLUMNS: Final = (
+    'id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error, stop_requested_by'
+)
 """The columns of the table of runs, beside its number."""
 
-RUN_ROW_COLUMNS: Final = 'r.n, r.id, r.run_id, r."group", r.status, r.started_at, r.ended_at, r.title, r.error'
+RUN_ROW_COLUMNS: Final = (
+    'r.n, r.id, r.run_id, r."group", r.status, r.started_at, r.ended_at, r.title, r.error, r.stop_requested_by'
+)
 """The columns of a :class:`~.models.RunRow`."""
 
 
@@ -184,7 +192,7 @@ def _parse_run_row(*columns: Any) -> RunRow:
     row = RunRow(*columns)
     _check_end(row.status, row.ended_at)
     _check_instant(row.started_at)
-    for text in (row.id, row.run_id, row.group or "", row.title, row.error or ""):
+    for text in (row.id, row.run_id, row.group or "", row.title, row.error or "", row.stop_requested_by or ""):
         if not text.isascii():
             text.encode()  # raises for text that is not UTF-8
     return row
@@ -271,9 +279,15 @@ def find_run_pattern(item_id: str) -> str | None:
     return None if pattern == item_id else pattern
 
 
-def encode_tail(text: str) -> bytes:
-    """Return the stored form of an output tail."""
-    return zlib.compress(text.encode(), 1)
+def encode_tail(text: str) -> tuple[bytes, int]:
+    """Return the stored form of an output tail, and the bytes that it counts for a quota."""
+    data = zlib.compress(text.encode(), 1)
+    return data, max(len(data), MIN_TAIL_SIZE)
+
+
+def compute_trimmed_size(max_bytes: int) -> int:
+    """Return the bytes of tails to keep of a quota that is exceeded: then it is not exceeded by the next one."""
+    return max_bytes - max_bytes // 16
 
 
 def parse_tail(row: Sequence[object] | None) -> StoredTail | None:
@@ -285,10 +299,13 @@ def parse_tail(row: Sequence[object] | None) -> StoredTail | None:
 def _parse_tail(_: str, at: object, data: object) -> StoredTail:
     if not isinstance(at, float) or not isinstance(data, bytes) or not 0 <= at < MAX_INSTANT:
         raise TypeError("a tail has an instant and bytes")
+    reader = zlib.decompressobj()
     try:
-        text = zlib.decompressobj().decompress(data, MAX_TAIL_BYTES)
+        text = reader.decompress(data, MAX_TAIL_BYTES)
     except zlib.error as error:
         raise ValueError(str(error)) from None
+    if not reader.eof and len(text) < MAX_TAIL_BYTES:
+        raise ValueError("the text is not complete")
     return StoredTail(at, text.decode("utf-8", "replace"))
 
 

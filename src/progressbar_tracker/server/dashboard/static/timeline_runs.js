@@ -1,7 +1,7 @@
 // The runs of a timeline: those that have ended, from the server's history, and those on the board, from the stream.
 
 import { isInner } from "./format.js";
-import { readEstimate } from "./phrases.js";
+import { formatStop, readEstimate } from "./phrases.js";
 
 /**
  * A run as the timeline shows it. Instants are in milliseconds since the epoch. The object of a running run stays the same
@@ -21,10 +21,11 @@ import { readEstimate } from "./phrases.js";
  * @property {number | null} low The begin of the range of the finish.
  * @property {number | null} high The end of the range of the finish.
  * @property {string} error The first line.
+ * @property {string} stop Who has requested its stop; empty without a request.
  * @property {WireItem | null} item The item of a run on the board.
  */
 
-/** @typedef {{ id: string, run_id?: string, title: string, group: string | null, status: Status | "deleted", started_at: string, ended_at: string | null, error: string | null, parent?: string | null }} WireRun */
+/** @typedef {{ id: string, run_id?: string, title: string, group: string | null, status: Status | "deleted", started_at: string, ended_at: string | null, error: string | null, stop_requested_by?: string | null, parent?: string | null }} WireRun */
 
 const MAX_ENDED_RUNS = 10000; // runs that ended while the page was open
 const MAX_ERROR_LENGTH = 200;
@@ -150,6 +151,7 @@ export function createRun(wire, now = 0) {
     low: estimate?.lowAt == null ? null : estimate.lowAt * 1000,
     high: estimate?.highAt == null ? null : estimate.highAt * 1000,
     error: (wire.error ?? "").trim().split("\n", 1)[0].slice(0, MAX_ERROR_LENGTH),
+    stop: formatStop({ stop_requested_by: wire.stop_requested_by ?? null, status: wire.status }),
     item: isRunning ? item : null,
   };
 }

@@ -32,7 +32,7 @@ export function describeRun(run, now, clock = viewerClock) {
     icon: ICONS[/** @type {keyof typeof ICONS} */ (run.state)] ?? "!",
     status: [run.state, share].filter((text) => text !== "").join(", "),
     times,
-    notes: notes.filter((text) => text !== ""),
+    notes: [...notes, run.stop].filter((text) => text !== ""),
     error: run.error,
   };
 }

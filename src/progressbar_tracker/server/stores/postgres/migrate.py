@@ -26,7 +26,7 @@ from progressbar_tracker.server.stores.sqlite.store import SqliteStore
 
 from . import rows
 from .schedules import write_schedules
-from .schema import FILL_RUNS, NOTIFY_CHANNEL, open_database
+from .schema import FILL_REQUESTERS, FILL_RUNS, NOTIFY_CHANNEL, open_database
 
 if TYPE_CHECKING:
     import sqlite3
@@ -101,7 +101,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     'COPY history (id, run_id, "group", status, ended_at, searched, pattern, state) FROM STDIN',
                     _read_history(file),
                 )
-                for statement in FILL_RUNS:
+                for statement in (*FILL_RUNS, FILL_REQUESTERS):
                     cursor.execute(statement)
                 samples = _copy_rows(
                     cursor,
@@ -115,8 +115,8 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                 )
                 tails = _copy_rows(
                     cursor,
-                    "COPY tails (id, run_id, at, tail) FROM STDIN",
-                    file.execute("SELECT id, run_id, at, tail FROM tails"),
+                    "COPY tails (id, run_id, at, owner, tail, size) FROM STDIN",
+                    file.execute("SELECT id, run_id, at, owner, tail, size FROM tails"),
                 )
                 notices = _copy_rows(
                     cursor,

@@ -46,6 +46,7 @@ from progressbar_tracker.server.mutations import (
     TouchKey,
     TouchSession,
     TrimNotices,
+    TrimTails,
     Write,
 )
 from progressbar_tracker.server.stores.base import (
@@ -55,6 +56,7 @@ from progressbar_tracker.server.stores.base import (
 from progressbar_tracker.server.stores.reading import (
     RUN_COLUMNS,
     build_run_columns,
+    compute_trimmed_size,
     encode_tail,
     find_run_pattern,
     parse_item,
@@ -213,7 +215,8 @@ def add_history(cursor: Cursor, ended: Sequence[EndedRun]) -> list[int]:
     cursor.executemany(
         'WITH added AS (INSERT INTO history (id, run_id, "group", status, ended_at, searched, pattern, state) '  # noqa: S608
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING n) "
-        f"INSERT INTO runs (n, {RUN_COLUMNS}) SELECT n, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM added RETURNING n",
+        f"INSERT INTO runs (n, {RUN_COLUMNS}) "
+        "SELECT n, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM added RETURNING n",
         [
             (
                 run.item.id, run.item.run_id, run.item.group, run.status, run.ended_at,
@@ -332,13 +335,30 @@ def execute_write(cursor: Cursor, write: Write) -> None:
                 "ORDER BY at LIMIT %s)",
                 [before, max(most - 1, 0), TRIM_BATCH_SIZE],
             )
-        case SaveTail(item_id, run_id, tail):
+        case SaveTail(item_id, run_id, tail, owner_id):
             cursor.execute(
-                "INSERT INTO tails (id, run_id, at, tail) VALUES (%s, %s, %s, %s) "
-                "ON CONFLICT (id, run_id) DO UPDATE SET at = excluded.at, tail = excluded.tail",
-                [item_id, run_id, tail.at, encode_tail(tail.text)],
+                "INSERT INTO tails (id, run_id, at, owner, tail, size) VALUES (%s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (id, run_id) DO UPDATE SET at = excluded.at, owner = excluded.owner, "
+                "tail = excluded.tail, size = excluded.size",
+                [item_id, run_id, tail.at, owner_id, *encode_tail(tail.text)],
             )
             require_count(cursor, 1)
+        case TrimTails(owner_id, max_bytes):
+            _trim_tails(cursor, owner_id, max_bytes)
+
+
+def _trim_tails(cursor: Cursor, owner_id: str | None, max_bytes: int) -> None:
+    where, values = ("", list[object]()) if owner_id is None else ("WHERE owner = %s", [owner_id])
+    cursor.execute(f"SELECT coalesce(sum(size), 0) FROM tails {where}", values)  # noqa: S608
+    (total,) = cursor.fetchone() or (0,)
+    if total > max_bytes:
+        # A tail that another server writes or deletes at the moment is not waited for.
+        cursor.execute(
+            "DELETE FROM tails WHERE (id, run_id) IN (SELECT id, run_id FROM tails JOIN (SELECT id, run_id, "  # noqa: S608
+            f"sum(size) OVER (ORDER BY at DESC, id, run_id) AS total FROM tails {where}) AS summed USING (id, run_id) "
+            "WHERE total > %s FOR UPDATE OF tails SKIP LOCKED)",
+            [*values, compute_trimmed_size(max_bytes)],
+        )
 
 
 def trim_history(cursor: Cursor, write: TrimHistory) -> bool:

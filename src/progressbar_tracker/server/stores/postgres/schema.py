@@ -63,6 +63,14 @@ FILL_RUNS: Final[tuple[LiteralString, ...]] = (
 )
 """Fill the table of runs from the history."""
 
+FILL_REQUESTERS: Final[LiteralString] = (
+    # By a pattern, because a row may have invalid JSON. A name with a quotation mark is not found.
+    """UPDATE runs SET stop_requested_by =
+    substring(history.state from '"stop_request":\\{"at":[0-9.e+]+,"by":"([^"\\\\]+)"')
+    FROM history WHERE history.n = runs.n AND runs.status = 'stopped'"""
+)
+"""Fill the requesters of stops from the history."""
+
 MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
     (
         # The lock of this single row orders all commits: revisions have no gaps and become visible in order. A commit
@@ -216,6 +224,13 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
         )""",
         "INSERT INTO schedule_monitor DEFAULT VALUES",
     ),
+    (  # the key that a tail counts for, and its size
+        """ALTER TABLE tails ADD COLUMN owner text COLLATE "C" NOT NULL DEFAULT '',
+        ADD COLUMN size integer NOT NULL DEFAULT 0""",
+        "UPDATE tails SET size = greatest(octet_length(tail), 4096)",
+        "CREATE INDEX tails_owner ON tails (owner, at, size)",
+    ),
+    ("ALTER TABLE runs ADD COLUMN stop_requested_by text", FILL_REQUESTERS),
 )
 
 

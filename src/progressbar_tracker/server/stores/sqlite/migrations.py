@@ -184,4 +184,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             expires_at REAL
         ) STRICT""",
     ),
+    (  # the key that a tail counts for, and its size
+        "ALTER TABLE tails ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE tails ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
+        "UPDATE tails SET size = max(length(tail), 4096)",
+        "CREATE INDEX tails_owner ON tails (owner, at, size)",
+    ),
+    (  # the requester of a stop
+        "ALTER TABLE runs ADD COLUMN stop_requested_by TEXT",
+        """UPDATE runs SET stop_requested_by = (
+            SELECT CASE WHEN json_valid(state) THEN json_extract(state, '$.stop_request.by') END
+            FROM history WHERE history.n = runs.n
+        ) WHERE status = 'stopped'""",
+    ),
 )

@@ -46,11 +46,13 @@ from progressbar_tracker.server.mutations import (
     TouchSession,
     TrimHistory,
     TrimNotices,
+    TrimTails,
     Write,
 )
 from progressbar_tracker.server.stores.reading import (
     RUN_COLUMNS,
     build_run_columns,
+    compute_trimmed_size,
     encode_tail,
     find_run_pattern,
     parse_records,
@@ -120,7 +122,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 ),
             )  # fmt: skip
             connection.execute(
-                f"INSERT INTO runs (n, {RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                f"INSERT INTO runs (n, {RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 (cursor.lastrowid, *build_run_columns(ended)),
             )
             if (count := _count_samples(connection, ended.item)) > MAX_ENDED_SAMPLES:
@@ -131,11 +133,13 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
             _thin_samples(connection, item_id, run_id, 2)
         case SaveCurve() as curve:
             _save_curves(connection, [curve])
-        case SaveTail(item_id, run_id, tail):
+        case SaveTail(item_id, run_id, tail, owner_id):
             connection.execute(
-                "INSERT OR REPLACE INTO tails (id, run_id, at, tail) VALUES (?, ?, ?, ?)",
-                (item_id, run_id, tail.at, encode_tail(tail.text)),
+                "INSERT OR REPLACE INTO tails (id, run_id, at, owner, tail, size) VALUES (?, ?, ?, ?, ?, ?)",
+                (item_id, run_id, tail.at, owner_id, *encode_tail(tail.text)),
             )
+        case TrimTails(owner_id, max_bytes):
+            _trim_tails(connection, owner_id, max_bytes)
         case SaveKey(key):
             _retire_secrets(connection, key.key_id, kept_hashes=(key.hash, key.previous_hash))
             connection.execute(
@@ -336,6 +340,17 @@ def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> bool:
     for table in ("history", "runs"):
         connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n, _, _ in rows])  # noqa: S608
     return len(rows) == TRIM_BATCH_SIZE
+
+
+def _trim_tails(connection: sqlite3.Connection, owner_id: str | None, max_bytes: int) -> None:
+    where, values = ("", list[object]()) if owner_id is None else ("WHERE owner = ?", [owner_id])
+    (total,) = connection.execute(f"SELECT total(size) FROM tails {where}", values).fetchone()  # noqa: S608
+    if total > max_bytes:
+        connection.execute(
+            "DELETE FROM tails WHERE rowid IN (SELECT rowid FROM (SELECT rowid, "  # noqa: S608
+            f"sum(size) OVER (ORDER BY at DESC, rowid DESC) AS total FROM tails {where}) WHERE total > ?)",
+            [*values, compute_trimmed_size(max_bytes)],
+        )
 
 
 def _count_samples(connection: sqlite3.Connection, item: Item) -> int:
