@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from progressbar_tracker.server.stores.postgres import schema
+from progressbar_tracker.server.stores.postgres.store import MAX_READ_CONNECTIONS
 from progressbar_tracker.server.stores.sqlite import files, migrations
 from tests.end_to_end.crash import ADMIN_KEY, CrashTest, client, list_items, summarize
 from tests.end_to_end.failover import FailoverTest
@@ -53,6 +54,9 @@ MAX_CLOCK_JUMP = 7200.0  # seconds
 
 LISTENING_STATE = "0A"
 """Of a socket in ``/proc/net/tcp``."""
+
+MAX_DATABASE_CONNECTIONS = MAX_READ_CONNECTIONS + 2
+"""Of a server: the readers, the writer and the follower."""
 
 CLOCK_VARIABLE = "CHAOS_CLOCK"
 
@@ -168,10 +172,19 @@ class ChaosTest:
             self.counts["deleted leftovers"] += len(ids)
 
     def settle(self):
-        """Wait until only the viewer of ``failover.py`` is connected to the lasting server: its files compare then."""
+        """Wait until the lasting server has no client but the viewer of ``failover.py``, so that its files compare.
+
+        Returns:
+            Its connections to databases: the pool of readers grows to its limit when several need one at once.
+        """
         self._close_viewers()
         port = urlsplit(self._failover.servers[1].url).port
-        wait_until(lambda: count_connections(self.lasting_pid, port) <= 1, 60.0)
+        wait_until(lambda: sum(own == port for own, _ in list_connections(self.lasting_pid)) <= 1, 60.0)
+        databases = {urlsplit(cluster.url).port for cluster in (self._failover._primary, self._failover._standby)}
+        used = sum(peer in databases for _, peer in list_connections(self.lasting_pid))
+        if used > MAX_DATABASE_CONNECTIONS:
+            self._failover.faults.append(f"a server has {used} connections to its database")
+        return used
 
     def _close_viewers(self):
         for viewer in self._viewers:
@@ -248,15 +261,18 @@ class ChaosTest:
             self.counts += Counter({f"{lane}: {name}": number for name, number in counts.items()})
 
 
-def count_connections(pid, port):
-    """Return the open connections of a process to clients of its port."""
-    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    inodes = {row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port and row[3] != LISTENING_STATE}
-    targets = set()
+def list_connections(pid):
+    """Return the ports of both ends, its own first, of each open TCP connection of a process."""
+    ends = {}
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        _, own, peer, state, *_, inode = line.split()[:10]
+        if state != LISTENING_STATE:
+            ends[f"socket:[{inode}]"] = tuple(int(address.rpartition(":")[2], 16) for address in (own, peer))
+    targets = []
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            targets.add(str(link.readlink()))
-    return sum(f"socket:[{inode}]" in targets for inode in inodes)
+            targets.append(str(link.readlink()))
+    return [ends[target] for target in targets if target in ends]
 
 
 def run_chaos(folder, seconds, seed, *, sample, say):
@@ -266,7 +282,8 @@ def run_chaos(folder, seconds, seed, *, sample, say):
         folder: For temporary files.
         seconds: The duration.
         seed: Of the random choices.
-        sample: Called after each round in a quiet moment, with the process of the server that lives through all rounds.
+        sample: Called after each round in a quiet moment, with the seconds, the process of the server that lives
+            through all rounds, and the number of its connections to databases.
         say: Called with a line about each round.
 
     Returns:
@@ -288,8 +305,7 @@ def run_chaos(folder, seconds, seed, *, sample, say):
                 say(f"round {rounds + 1}, {fault}, failed; the server on the file wrote:\n{chaos.read_log()}")
                 raise
             rounds += 1
-            chaos.settle()
-            sample(time.monotonic() - started, chaos.lasting_pid)
+            sample(time.monotonic() - started, chaos.lasting_pid, chaos.settle())
             say(f"round {rounds}, {fault}: {time.monotonic() - begun:.0f} s, {len(chaos.faults)} faults")
         if not chaos.faults:
             chaos.close()

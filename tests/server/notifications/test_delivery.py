@@ -353,8 +353,9 @@ def test_hanging_channel_delays_no_other_and_no_request(
 def test_unmarked_message_is_resent_with_the_same_id(
     make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_mark(dispatcher: OutboxDispatcher, mark: object) -> None:
+    async def no_mark(dispatcher: OutboxDispatcher, mark: object) -> bool:
         dispatcher._unrecorded[mark.notice_id] = mark
+        return False
 
     served = make_hook_server()
     with monkeypatch.context() as patched:
@@ -385,6 +386,36 @@ def test_delivered_message_is_not_resent_on_a_full_disk(
     disk.full = False
     wait_until(lambda: get_channel(served)["delivered"] == 1)
     assert len(receiver.received) == 1
+
+
+def test_unmarked_message_holds_the_others_back(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, disk: object
+) -> None:
+    """A server that takes over repeats what has no mark: of a channel it is one message, not a batch of them."""
+    served = make_hook_server()
+    allow_long_requests(served)
+    outbox = served.background.app.services.notifier.dispatcher
+
+    def fill(connection: object) -> None:
+        disk.full = True
+        connection.sendall(make_response(200))
+
+    def answer_later(connection: object) -> None:
+        receiver.released.wait(60)
+        connection.sendall(make_response(200))
+
+    receiver.script += [answer_later, fill]
+    put_item(served, "a", status="failed")
+    receiver.wait(1)
+    for name in "bc":  # the next batch
+        put_item(served, name, status="failed")
+    receiver.released.set()
+    receiver.wait(2)
+    wait_until(lambda: any(outbox._unrecorded.values()) and not outbox._busy)
+    assert len(receiver.received) == 2
+    disk.full = False
+    wait_until(lambda: get_channel(served)["delivered"] == 3)
+    assert len({request.headers["webhook-id"] for request in receiver.received}) == 3
 
 
 def test_server_killed_before_marking_resends_the_message(tmp_path: Path, receiver: WebhookReceiver) -> None:

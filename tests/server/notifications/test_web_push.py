@@ -553,8 +553,9 @@ def test_subscription_and_key_survive_a_restart(served: RunningServer, service: 
 def test_unmarked_push_is_resent_with_the_same_id(
     served: RunningServer, service: PushService, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_mark(dispatcher: dispatcher.OutboxDispatcher, mark: object) -> None:
+    async def no_mark(dispatcher: dispatcher.OutboxDispatcher, mark: object) -> bool:
         dispatcher._unrecorded[mark.notice_id] = mark
+        return False
 
     follow(served, browser, item="a")
     with monkeypatch.context() as patched:

@@ -2,7 +2,9 @@
 
 Only the leader delivers. Its thread has a separate event loop, so that a hanging service does not delay requests.
 Messages of one channel are sent in sequence. A failed message pauses its channel for a random, growing time. A message
-is marked after it was sent: a server that dies in between sends it again, with the same id.
+is marked after it was sent: if its server dies or loses the database in between, it is sent again, with the same id.
+Without a mark, and without the leadership, a channel sends no further message, so a failover repeats one message of a
+channel at most.
 """
 
 from __future__ import annotations
@@ -250,8 +252,8 @@ class OutboxDispatcher:
         """Send a batch of due messages; return whether more are due now."""
         now = self._clock()
         for mark in list(self._unrecorded.values()):
-            if mark is not None:
-                await self._record_result(mark)
+            if mark is not None and not await self._record_result(mark):
+                return False
         self._jumps.poll()
         self._trim(now)
         self._backoff_until = {name: until for name, until in self._backoff_until.items() if until > self._monotonic()}
@@ -270,7 +272,7 @@ class OutboxDispatcher:
     async def _deliver(self, name: str, notices: Sequence[Notice]) -> None:
         try:
             for notice in notices:
-                if self._closing or not await self._attempt(notice):
+                if self._closing or not self._is_leader() or not await self._attempt(notice):
                     break
         except Exception:
             logger.exception("the messages to %s could not be sent", name)
@@ -299,8 +301,7 @@ class OutboxDispatcher:
         counts.delivered += 1
         self._failures.pop(name, None)
         log_event("message delivered", channel=name, event=notice.event, item=notice.item_id)
-        await self._record_result(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
-        return True
+        return await self._record_result(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
 
     def _find_refusal(self, notice: Notice) -> str | None:
         """Return why a message is given up without an attempt, or ``None``."""
@@ -360,15 +361,16 @@ class OutboxDispatcher:
         )
         await self._record_result(MarkNotice(notice.notice_id, notice.attempts, error=reason))
 
-    async def _record_result(self, mark: MarkNotice) -> None:
-        """Persist the result of a message. If that fails, retry it before the message may be sent again."""
+    async def _record_result(self, mark: MarkNotice) -> bool:
+        """Persist the result of a message; return whether it was. If not, retry it before any message is sent."""
         self._unrecorded[mark.notice_id] = None
         try:
             await asyncio.wrap_future(self._store.commit([mark]))
         except StoreError:
             self._unrecorded[mark.notice_id] = mark
-        else:
-            del self._unrecorded[mark.notice_id]
+            return False
+        del self._unrecorded[mark.notice_id]
+        return True
 
     async def _send(self, channel: Channel, notice: Notice) -> None:
         tail = self._read_tail(notice) if channel.tail else ""
