@@ -20,7 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +29,9 @@ from writers import read_children_seconds
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from progressbar_tracker.server.models import ScheduleRecord
+from progressbar_tracker.server.mutations import SaveSchedule
+from progressbar_tracker.server.stores.open import open_store
 from tests.support.postgres import Cluster, create_database
 from tests.support.push_service import PushService
 from tests.support.webhook_receiver import WebhookReceiver
@@ -38,7 +40,8 @@ GRACE_SECONDS = 60
 MISSED_SHARE = 0.05
 HOUR_MINUTES = 60
 SUBSCRIPTIONS_PER_KEY = 20
-CONNECTION_COUNT = 16
+STRIDE_COUNT = 7919
+"""From one followed job to the next: a prime number, so the jobs of every minute are followed."""
 
 
 def open_client(url, key=ADMIN_KEY):
@@ -73,11 +76,12 @@ def find_server(url):
 class Contender:
     """A server with its database, and the numbers of a measurement."""
 
-    def __init__(self, name, stack, cluster=None, **environ):
+    def __init__(self, name, stack, cluster, schedule_count, **environ):
         self.name = name
-        if cluster is not None:
-            environ["PROGRESSBAR_DATABASE"] = create_database(cluster)
-        self.url = stack.enter_context(run_server(**environ))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="progressbar-benchmark-")))
+        database = folder / "progress.db" if cluster is None else create_database(cluster)
+        store_schedules(database, schedule_count)
+        self.url = stack.enter_context(run_server(**environ, PROGRESSBAR_DATABASE=str(database)))
         self.pids = {"server": find_server(self.url)} | ({} if cluster is None else {"database": cluster.pid})
         self.cpu = dict.fromkeys(self.pids, 0.0)
 
@@ -85,26 +89,25 @@ class Contender:
         return {part: read_children_seconds(pid) for part, pid in self.pids.items()}
 
 
-def send_all(url, requests):
-    """Send requests over several connections."""
-
-    def send_part(part):
-        with open_client(url) as http:
-            for request in part:
-                send(http, *request)
-
-    with ThreadPoolExecutor(CONNECTION_COUNT) as pool:
-        list(pool.map(send_part, [requests[n::CONNECTION_COUNT] for n in range(CONNECTION_COUNT)]))
-
-
-def set_schedules(url, count):
-    fields = {"grace": GRACE_SECONDS, "notify": ["hook"]}
-    rules = [{**fields, "cron": f"{number % HOUR_MINUTES} * * * *"} for number in range(count)]
-    send_all(url, [("PUT", f"/api/v1/schedules/{quote(name_job(n), safe='')}", rule) for n, rule in enumerate(rules)])
+def store_schedules(database, count):
+    """Write schedules to a database that no server uses: by requests, a busy machine would need minutes."""
+    now = time.time()
+    records = [
+        ScheduleRecord(
+            id=name_job(number), owner_id="benchmark", owner="benchmark", created_at=now, updated_at=now, since=now,
+            cron=f"{number % HOUR_MINUTES} * * * *", grace=GRACE_SECONDS, notify=("hook",),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    store = open_store(database)
+    try:
+        store.commit([SaveSchedule(record) for record in records]).result(300)
+    finally:
+        store.close()
 
 
 def subscribe(url, service, job_count, count):
-    """Follow the ends of jobs, evenly spread, with as many keys as needed."""
+    """Follow the ends of jobs of all minutes, with as many keys as needed."""
     with open_client(url) as admin:
         for start in range(0, count, SUBSCRIPTIONS_PER_KEY):
             created = send(admin, "POST", "/api/v1/keys", {"type": "read", "name": f"reader {start}"})
@@ -112,7 +115,7 @@ def subscribe(url, service, job_count, count):
                 send(http, "GET", "/api/v1/push/key")
                 for number in range(start, min(start + SUBSCRIPTIONS_PER_KEY, count)):
                     browser = service.subscribe()
-                    body = {**browser.fields, "events": ["end"], "item": name_job(number * job_count // count)}
+                    body = {**browser.fields, "events": ["end"], "item": name_job(number * STRIDE_COUNT % job_count)}
                     send(http, "POST", "/api/v1/push/subscriptions", body)
 
 
@@ -146,16 +149,16 @@ def main():
         channels = Path(folder) / "channels.toml"
         channels.write_text(f'[channels.hook]\nurl = "{receiver.url}"\nallow_private = true\non = ["missed"]\n')
         environ = {"PROGRESSBAR_PUSH_ORIGINS": service.origin, "PROGRESSBAR_CHANNELS": str(channels)}
-        clusters = [Cluster(fsync="on") for _ in range(2)]
-        for cluster in clusters:
-            stack.callback(cluster.stop)
+        clusters = []
+        for _ in range(2):
+            clusters.append(Cluster(fsync="on"))
+            stack.callback(clusters[-1].stop)
         contenders = [
-            Contender(f"{store}, {name}", stack, cluster, **environ)
+            Contender(f"{store}, {name}", stack, cluster, count, **environ)
             for store, pair in (("SQLite", (None, None)), ("PostgreSQL", clusters))
-            for name, cluster in zip(("writes only", "with schedules"), pair, strict=True)
+            for (name, count), cluster in zip((("writes only", 0), ("with schedules", job_count)), pair, strict=True)
         ]
         for contender in contenders[1::2]:
-            set_schedules(contender.url, job_count)
             subscribe(contender.url, service, job_count, push_count)
         print(f"{job_count} schedules and {push_count} subscriptions on each of two servers", flush=True)
         done = threading.Event()
