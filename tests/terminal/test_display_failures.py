@@ -36,7 +36,7 @@ def find_differences(tmp_path, cases):
     every = [{**case, "tracked": True} for case in cases] + [{**case, "tracked": False} for case in bare.values()]
     path = tmp_path / "cases.json"
     path.write_text(json.dumps(every), "utf-8")
-    # Unbuffered: Python writes a line of the program's own log that failed again at its exit, and changes the exit code.
+    # Unbuffered: at exit, Python writes a failed line of the program's own log again, and changes the exit code.
     program = subprocess.run(
         [sys.executable, "-u", "-m", "tests.support.broken_stderr", path],
         capture_output=True, text=True, timeout=500, check=False, stdin=subprocess.DEVNULL,
