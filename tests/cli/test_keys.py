@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from progressbar_tracker import ProgressBar
@@ -114,3 +115,22 @@ def test_keys_leave_an_empty_file_unchanged(command, tmp_path):
     done = command("keys", "list", "--database", path)
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert (f"the database {path} is empty" in done.err, path.stat().st_size) == (True, 0)
+
+
+def read_push_key(server):
+    headers = {"X-API-KEY": server.create_key("read", "browser")}
+    return httpx.get(f"{server.url}/api/v1/push/key", headers=headers).raise_for_status().json()["public_key"]
+
+
+def test_rotated_push_key_is_used_by_the_running_server(server, command):
+    before = read_push_key(server)
+    done = command("keys", "rotate-push", "--database", str(server.settings.database))
+    assert (done.code, done.out) == (0, "")
+    assert "Replaced the key; 0 subscriptions renew themselves." in done.err
+    wait_until(lambda: read_push_key(server) != before)
+
+
+def test_rotation_without_a_push_key_is_one_line_and_exit_code_1(server, command):
+    done = command("keys", "rotate-push", "--database", str(server.settings.database))
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert "no key for messages to browsers yet" in done.err

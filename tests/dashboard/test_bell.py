@@ -27,10 +27,13 @@ PUSH_STUB = """(() => {
     toJSON: () => ({ endpoint: state.endpoint, keys: { p256dh: fields.p256dh, auth: fields.auth } }),
     unsubscribe: async () => { state.current = null; return true; },
   });
+  state.makeSubscription = makeSubscription;
   const pushManager = {
     getSubscription: async () => state.current,
     subscribe: async (options) => {
-      state.key = options.applicationServerKey.buffer;
+      if (state.isRefusing) throw new DOMException("no connection", "AbortError");
+      const text = atob(options.applicationServerKey.replace(/-/g, "+").replace(/_/g, "/"));
+      state.key = Uint8Array.from(text, (char) => char.charCodeAt(0)).buffer;
       return (state.current = makeSubscription());
     },
   };
@@ -78,10 +81,13 @@ def item(module_app):
     return "import"
 
 
-def list_subscriptions(page):
+def read_subscriptions(page):
     url = page.url.split("/items/")[0].split("?")[0].rstrip("/")
-    found = page.context.request.get(f"{url}/api/v1/push/subscriptions").json()["subscriptions"]
-    return [(one["item"], one["run_id"], one["group"], one["events"]) for one in found]
+    return page.context.request.get(f"{url}/api/v1/push/subscriptions").json()["subscriptions"]
+
+
+def list_subscriptions(page):
+    return [(one["item"], one["run_id"], one["group"], one["events"]) for one in read_subscriptions(page)]
 
 
 def find_bell(page, name):
@@ -163,24 +169,56 @@ def test_revoked_permission_ends_the_subscriptions(open_page, item):
     expect(find_bell(page, "Import")).to_have_attribute("aria-pressed", "false")
 
 
+def list_browsers(page):
+    """Return the digests of the endpoints to which the subscriptions of a page's session send."""
+    return {one["browser"] for one in read_subscriptions(page)}
+
+
 def test_expired_subscription_is_renewed(open_page, item):
     page = open_page("", "granted")
     follow_item(page)
-    before = page.evaluate("localStorage.getItem('push-browser')")
+    before = read_subscriptions(page)
     page.add_init_script("pushState.endpoint += '/renewed'")
     page.reload()
-    wait_until(lambda: page.evaluate("localStorage.getItem('push-browser')") != before)
+    wait_until(lambda: list_browsers(page) != {before[0]["browser"]})
     expect(find_bell(page, "Import")).to_have_attribute("aria-pressed", "true")
-    wait_until(lambda: list_subscriptions(page) == [(item, None, None, ["end", "stuck"])])
+    (after,) = read_subscriptions(page)
+    assert after == {**before[0], "browser": after["browser"]}
+
+
+CHANGE_KEY_SCRIPT = "() => { pushState.key = new Uint8Array(65).buffer; pushState.endpoint += '/new-key'; }"
 
 
 def test_changed_key_of_the_server_renews_the_subscription(open_page, item):
     page = open_page("", "granted")
     follow_item(page)
-    page.evaluate("() => { pushState.key = new Uint8Array(65).buffer; pushState.endpoint += '/new-key'; }")
-    before = page.evaluate("localStorage.getItem('push-browser')")
+    before = list_browsers(page)
+    page.evaluate(CHANGE_KEY_SCRIPT)
     find_bell(page, "the group nightly").click()
     page.get_by_role("button", name="Notify me", exact=True).click()
     expect(find_bell(page, "the group nightly")).to_have_attribute("aria-pressed", "true")
-    assert page.evaluate("localStorage.getItem('push-browser')") != before
-    assert len(list_subscriptions(page)) == 2
+    assert len(read_subscriptions(page)) == 2
+    assert len(list_browsers(page) - before) == len(list_browsers(page)) == 1
+
+
+def test_bell_shows_what_the_worker_has_renewed(open_page, item):
+    page = open_page("", "granted")
+    follow_item(page)
+    (before,) = read_subscriptions(page)
+    url = f"{page.url}api/v1/push/subscriptions/{before['subscription_id']}"
+    fields = {**PUSH_FIELDS, "endpoint": f"{PUSH_FIELDS['endpoint']}/of-the-worker"}
+    assert page.context.request.patch(url, data=fields, headers={"Origin": page.url.rstrip("/")}).ok
+    page.add_init_script("pushState.endpoint += '/of-the-worker'; pushState.current = pushState.makeSubscription()")
+    page.reload()
+    expect(find_bell(page, "Import")).to_have_attribute("aria-pressed", "true")
+
+
+def test_page_without_the_new_endpoint_keeps_its_subscriptions(open_page, item):
+    """A push service that cannot be reached loses nothing: the next visit renews."""
+    page = open_page("", "granted")
+    follow_item(page)
+    before = read_subscriptions(page)
+    page.add_init_script("pushState.isRefusing = true")
+    with page.expect_console_message(lambda message: "Without notifications" in message.text):
+        page.reload()
+    assert read_subscriptions(page) == before

@@ -112,6 +112,9 @@ ACCESS_MATRIX: Final = {
     ("POST", "/api/v1/push/subscriptions"): Expected(
         "/api/v1/push/subscriptions", {**PUSH_FIELDS, "events": ["end"], "item": "{id}"}, for_key_holders(201)
     ),
+    ("PATCH", "/api/v1/push/subscriptions/{subscription_id}"): Expected(
+        "/api/v1/push/subscriptions/{subscription_id}", PUSH_FIELDS, for_key_holders(404) | {"admin": 200}
+    ),
     ("DELETE", "/api/v1/push/subscriptions/{subscription_id}"): Expected(
         "/api/v1/push/subscriptions/{subscription_id}", None, for_key_holders(404) | {"admin": 200}
     ),
@@ -229,7 +232,10 @@ def get_state(served: RunningServer) -> object:
         ring,
         services.shares.all(),
         services.sessions.all(served.clock()),
-        sorted((record.owner_id, record.subscription_id) for record in services.credentials.subscriptions.all()),
+        sorted(
+            (record.owner_id, record.subscription_id, record.endpoint)
+            for record in services.credentials.subscriptions.all()
+        ),
     )
 
 
@@ -259,7 +265,8 @@ STORE_READ_ROUTES: Final = [
 
 
 READER_WRITES: Final = {
-    ("POST", "/api/v1/push/subscriptions"): 201, ("DELETE", "/api/v1/push/subscriptions/{subscription_id}"): 404,
+    ("POST", "/api/v1/push/subscriptions"): 201, ("PATCH", "/api/v1/push/subscriptions/{subscription_id}"): 404,
+    ("DELETE", "/api/v1/push/subscriptions/{subscription_id}"): 404,
 }  # fmt: skip
 """Writes that a read key may make, with their status for a demoted key."""
 

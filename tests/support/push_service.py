@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid.jwt import decode as verify_token
 
+from progressbar_tracker.server.notifications.dispatcher import PUSH_LABEL
 from tests.support.webhook_receiver import ReceivedRequest, WebhookReceiver
 
 if TYPE_CHECKING:
@@ -103,3 +104,22 @@ def follow(
     assert reply.status_code in (200, 201), reply.text
     result: dict[str, object] = reply.json()
     return result
+
+
+def put_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
+    assert served.client("write").put(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
+
+
+def patch_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
+    assert served.client("write").patch(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
+
+
+def list_own(client: httpx.Client) -> list[dict[str, object]]:
+    result: list[dict[str, object]] = client.get("/api/v1/push/subscriptions").json()["subscriptions"]
+    return result
+
+
+def get_counts(served: RunningServer) -> tuple[int, int, int]:
+    """Return the delivered messages, the failed attempts, and the abandoned messages."""
+    counts = served.background.app.services.notifier.dispatcher.counts.get(PUSH_LABEL)
+    return (0, 0, 0) if counts is None else (counts.delivered, counts.failed, counts.given_up)

@@ -15,6 +15,7 @@ from progressbar_tracker._models import KEY_TYPES
 from .credentials import explain_admin_key, open_admin_transport, print_records, print_secret, require_stdout
 from .help import CommandGroup, list_examples
 from .options import (
+    NOTIFY_MISSING_MESSAGE,
     SERVER_MISSING_MESSAGE,
     database_option,
     json_option,
@@ -25,7 +26,7 @@ from .options import (
 from .streams import print_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from progressbar_tracker._models import KeyType
 
@@ -72,6 +73,9 @@ class _DatabaseKeys:
     def rotate(self, key_id: str) -> dict[str, object]:
         new = self._key_admin.rotate(key_id)
         return {**self._serialize(new.record), "key": new.secret}
+
+    def rotate_push_key(self, rotate: Callable[[tuple[str, ...]], tuple[str, ...]]) -> int:
+        return self._key_admin.rotate_push_key(rotate)
 
     def close(self) -> None:
         self._key_admin.close()
@@ -196,6 +200,24 @@ def keys_rotate(key_id: str, database: str | None, url: str | None, as_json: boo
     require_stdout("key")
     with _open_keys(database, url) as keys:
         _print_key(keys.rotate(key_id), as_json=as_json)
+
+
+@keys_group.command("rotate-push", epilog=list_examples("keys rotate-push"))
+@database_option
+def keys_rotate_push(database: str | None) -> None:
+    """Replace the key that signs notifications of browsers.
+
+    A browser subscribes with the new key when it gets its next notification, or when it opens a page. Until then, its
+    notifications are signed with the former key.
+    """
+    with require_extra(NOTIFY_MISSING_MESSAGE):
+        from progressbar_tracker.server.notifications.web_push import rotate_vapid_keys
+
+        keys = _DatabaseKeys(database)
+        with contextlib.closing(keys):
+            count = keys.rotate_push_key(rotate_vapid_keys)
+    noun = "subscription renews itself" if count == 1 else "subscriptions renew themselves"
+    print_note(f"Replaced the key; {count} {noun}.")
 
 
 CLI_COMMANDS: Final = (keys_group,)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SERVER_MISSING_MESSAGE: Final = f"the server is not installed: run pip install '.[server]' in a clone of {PROGRAM_NAME}"
 
+NOTIFY_MISSING_MESSAGE: Final = f"web push is not installed: run pip install '.[notify]' in a clone of {PROGRAM_NAME}"
+
 url_option = click.option("--url", metavar="URL", help="Server to use instead of the configured one.")
 database_option = click.option("--database", metavar="FILE", help="The database file (PROGRESSBAR_DATABASE).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, with the fields of the HTTP interface.")

@@ -83,5 +83,5 @@ def log_credential_writes(writes: Sequence[Write]) -> None:
                     "subscription created", subscription_id=subscription.subscription_id, item=subscription.item,
                     group=subscription.group, key_id=subscription.owner_id,
                 )  # fmt: skip
-            case DropSubscription(subscription_id):
+            case DropSubscription(subscription_id, _):
                 logs.log_event("subscription ended", subscription_id=subscription_id)

@@ -344,6 +344,8 @@ class PushSubscription(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: The URL at the push service; a secret, because it accepts messages.
         p256dh: The public key of the browser, as unpadded base64url.
         auth: The secret that the browser shares with the server, as unpadded base64url.
+        server_key: The public key of the server with which the browser has subscribed, as unpadded base64url. Its push
+            service accepts messages that are signed with it only. Empty for the first key.
         events: The followed events.
         owner_id: The id of the principal; its subscriptions take turns.
         session: The hash of the session that holds the subscription; ``None`` if a key does.
@@ -358,6 +360,7 @@ class PushSubscription(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     p256dh: str
     auth: str
+    server_key: str = ""
     events: tuple[PushEvent, ...]
     created_at: float
     owner_id: str
@@ -375,6 +378,11 @@ class PushSubscription(msgspec.Struct, frozen=True, kw_only=True):
     def holder(self) -> str:
         """The session or key that holds the subscription."""
         return f"key {self.key_id}" if self.session is None else f"session {self.session}"
+
+    @property
+    def subject(self) -> tuple[str | None, ...]:
+        """The endpoint, and what it follows: no two subscriptions of a holder have the same."""
+        return self.endpoint, self.item, self.run_id, self.group
 
     @property
     def channel(self) -> str:

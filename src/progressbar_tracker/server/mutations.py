@@ -216,19 +216,24 @@ class SaveSubscription(msgspec.Struct, frozen=True):
 
 
 class DropSubscription(msgspec.Struct, frozen=True):
-    """Delete a push subscription; its pending notices are done."""
+    """Delete a push subscription; its pending notices are done.
+
+    Attributes:
+        endpoint: Only if the subscription still has this endpoint.
+    """
 
     subscription_id: str
+    endpoint: str | None = None
 
 
-class AddVapidKey(msgspec.Struct, frozen=True):
-    """Add the private key that signs Web Push messages.
+class AddVapidKeys(msgspec.Struct, frozen=True):
+    """Add the first private keys that sign Web Push messages, the newest first.
 
-    A database of several servers keeps the first one. With one server, a later one replaces it: the outcome of the
+    A database of several servers keeps those that it has. With one server, later ones replace them: the outcome of the
     earlier write was unknown.
     """
 
-    private_key: str
+    private_keys: tuple[str, ...]
 
 
 class AddNotice(msgspec.Struct, frozen=True):
@@ -301,7 +306,7 @@ Write: TypeAlias = (
     | MarkSchedules
     | SaveSubscription
     | DropSubscription
-    | AddVapidKey
+    | AddVapidKeys
     | AddNotice
     | MarkNotice
     | TrimNotices
@@ -310,6 +315,6 @@ Write: TypeAlias = (
 
 CREDENTIAL_WRITES: Final = (
     SaveKey, DropKey, SaveSession, DropSession, SaveShare, DropShare, SavePingToken, DropPingToken, SaveSubscription,
-    DropSubscription, AddVapidKey,
+    DropSubscription, AddVapidKeys,
 )  # fmt: skip
 """The mutations that change credentials, and what ends with them."""

@@ -317,6 +317,11 @@ ROUTES: Final[tuple[Route, ...]] = (
         push_shape.SubscriptionWrite,
         problems=("too-many-subscriptions", "push-unavailable", "unavailable"),
     )),
+    Route("PATCH", "/api/v1/push/subscriptions/{subscription_id}", "any", subscriptions.move_subscription, doc=RouteDoc(
+        "Move a push subscription of this session or key to another endpoint of its browser, with its messages.",
+        push_shape.Subscription, body=push_shape.BrowserFields,
+        problems=("not-found", "push-unavailable", "unavailable", "outcome-unknown"),
+    )),
     Route("DELETE", "/api/v1/push/subscriptions/{subscription_id}", "any", subscriptions.delete_subscription,
     doc=RouteDoc(
         "End a push subscription of this session or key.", push_shape.Subscription,

@@ -125,7 +125,7 @@ class Services:
             self.serializer,
             subscriptions=subscriptions,
             get_holders=lambda: self.credentials,
-            end_subscription=lambda name: self.credentials.end_subscription(name),
+            end_subscription=lambda name, endpoint: self.credentials.end_subscription(name, endpoint),
             push_origins=settings.list_push_origins(),
             public_url=settings.public_url,
             is_leader=self.is_leader,

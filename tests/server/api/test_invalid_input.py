@@ -30,6 +30,7 @@ BODY_PATHS: Final = {
     ("POST", "/api/v1/keys"): "/api/v1/keys",
     ("POST", "/api/v1/shares"): "/api/v1/shares",
     ("POST", "/api/v1/push/subscriptions"): "/api/v1/push/subscriptions",
+    ("PATCH", "/api/v1/push/subscriptions/{subscription_id}"): "/api/v1/push/subscriptions/none",
     ("PUT", "/api/v1/schedules/{id:path}"): "/api/v1/schedules/kept",
     ("POST", "/api/v1/ping-tokens"): "/api/v1/ping-tokens",
 }

@@ -13,88 +13,30 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from progressbar_tracker.server import maintenance
 from progressbar_tracker.server.access import keys, subscriptions
 from progressbar_tracker.server.models import MAX_WAITING_PUSHES, Notice
 from progressbar_tracker.server.mutations import AddNotice
 from progressbar_tracker.server.notifications import dispatcher, messages, web_push
 from progressbar_tracker.server.notifications.dispatcher import MAX_MESSAGE_AGE, MIN_BACKOFF_SECONDS, PUSH_LABEL
 from tests.server.notifications.test_delivery import allow_long_requests
-from tests.support.push_service import PushService, follow
-from tests.support.server import RunningServer, ServerGroup
+from tests.support.push_service import PushService, follow, get_counts, list_own, patch_item, put_item
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import make_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.clock import ManualClock
-    from tests.support.postgres import Cluster
     from tests.support.push_service import Browser, PushMessage
+    from tests.support.server import RunningServer, ServerGroup
+
+pytestmark = pytest.mark.usefixtures("fast_timers")
 
 ADMIN_KEY = "a-key-of-our-own-0123456789"
 
 
-@pytest.fixture(autouse=True)
-def fast_timers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the intervals that most tests wait for."""
-    monkeypatch.setattr(dispatcher, "POLL_INTERVAL", 0.05)
-    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL", 0.05)
-
-
-@pytest.fixture
-def service() -> Iterator[PushService]:
-    """A push service."""
-    with PushService() as service:
-        yield service
-
-
-@pytest.fixture
-def browser(service: PushService) -> Browser:
-    """A browser that is subscribed at the push service."""
-    return service.subscribe()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def served(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, service: PushService
-) -> Iterator[RunningServer]:
-    """A server on each kind of store that may send to the push service."""
-    database = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    served = RunningServer(tmp_path, clock, database=database, push_origins=service.origin)
-    wait_until(served.background.app.services.is_leader)
-    yield served
-    served.stop()
-
-
-@pytest.fixture
-def push_server(make_server: Callable[..., RunningServer], service: PushService) -> RunningServer:
-    """A server on SQLite that may send to the push service."""
-    return make_server(push_origins=service.origin)
-
-
-def put_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
-    assert served.client("write").put(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
-
-
-def patch_item(served: RunningServer, item_id: str = "a", **fields: object) -> None:
-    assert served.client("write").patch(f"/api/v1/items/{item_id}", json={"run_id": "r", **fields}).is_success
-
-
-def list_own(client: httpx.Client) -> list[dict[str, object]]:
-    result: list[dict[str, object]] = client.get("/api/v1/push/subscriptions").json()["subscriptions"]
-    return result
-
-
 def summarize(message: PushMessage) -> tuple[object, object]:
     return message.document["event"], message.document["url"]
-
-
-def get_counts(served: RunningServer) -> tuple[int, int, int]:
-    """Return the delivered messages, the failed attempts, and the abandoned messages."""
-    counts = served.background.app.services.notifier.dispatcher.counts.get(PUSH_LABEL)
-    return (0, 0, 0) if counts is None else (counts.delivered, counts.failed, counts.given_up)
 
 
 def find_channel_stats(served: RunningServer, subscription: dict[str, object]) -> tuple[int, int, int]:
@@ -612,19 +554,6 @@ def test_killed_server_loses_no_push(
             assert len({message.document["id"] for message in service.list_messages(browser)}) == 1
     finally:
         server.kill()
-
-
-@pytest.fixture
-def replicas(
-    postgres_cluster: Cluster, postgres_url: str, tmp_path: Path, service: PushService
-) -> Iterator[tuple[ServerGroup, RunningServer, RunningServer]]:
-    """Two servers on one PostgreSQL database: the follower and the leader."""
-    group = ServerGroup(tmp_path, postgres_url)
-    servers = [group.start(push_origins=service.origin) for _ in range(2)]
-    wait_until(lambda: any(served.background.app.services.is_leader() for served in servers))
-    follower, leader = sorted(servers, key=lambda served: served.background.app.services.is_leader())
-    yield group, follower, leader
-    group.stop()
 
 
 def test_servers_share_the_key_and_push_each_event_once(

@@ -31,7 +31,7 @@ from progressbar_tracker.server.mutations import (
     AddHistory,
     AddNotice,
     AddSample,
-    AddVapidKey,
+    AddVapidKeys,
     DropItem,
     DropKey,
     DropPingToken,
@@ -275,14 +275,14 @@ def test_push_subscriptions_are_loaded_until_deleted(reopen: Callable[[], Store]
     )  # fmt: skip
     dropped = replace(kept, subscription_id="t", session=None, key_id="k", credential="c", item=None, group="g")
     store = reopen()
-    assert (store.load().subscriptions, store.load().vapid_key) == ([], None)
+    assert (store.load().subscriptions, store.load().vapid_keys) == ([], ())
     waiting = make_notice("n", channel="push:t")
     commit_writes(store, SaveSubscription(dropped), SaveSubscription(replace(kept, events=("end",))))
-    commit_writes(store, SaveSubscription(kept), AddVapidKey("private"), AddNotice(waiting))
+    commit_writes(store, SaveSubscription(kept), AddVapidKeys(("new", "old")), AddNotice(waiting))
     assert len(reopen().load().subscriptions) == 2
     commit_writes(reopen(), DropSubscription("t"))
     store = reopen()
-    assert (store.load().subscriptions, store.load().vapid_key) == ([kept], "private")
+    assert (store.load().subscriptions, store.load().vapid_keys) == ([kept], ("new", "old"))
     assert store.read_due_notices(1e12, 9) == []
     assert [(stats.channel, stats.given_up) for stats in store.read_delivery_stats()] == [("push:t", 1)]
 

@@ -1,4 +1,6 @@
-// Drives Firefox for a test in Python: node firefox.js PACKAGE_JSON FIREFOX
+// Drives Firefox for a test in Python: node firefox.js PACKAGE_JSON FIREFOX PREFERENCES
+//
+// PREFERENCES is a JSON object of additional preferences.
 //
 // Each line of the input is a command with its arguments, as a JSON array. Each line of the output is an answer, with a
 // "value" or an "error"; the first one says that the browser is ready. The end of the input closes the browser.
@@ -6,7 +8,7 @@
 const { createRequire } = require("node:module");
 const { createInterface } = require("node:readline");
 
-const [packageFile, executablePath] = process.argv.slice(2);
+const [packageFile, executablePath, preferences] = process.argv.slice(2);
 const puppeteer = createRequire(packageFile)("puppeteer-core");
 
 function answer(result) {
@@ -24,9 +26,11 @@ async function main() {
       "ui.prefersReducedMotion": 1,
       "intl.accept_languages": "en-US",
       "dom.ipc.processPrelaunch.enabled": false, // a process that no test uses
+      ...JSON.parse(preferences),
     },
   });
   const page = await browser.newPage();
+  page.setDefaultTimeout(120000);
   const commands = {
     open: (url) => page.goto(url).then(() => null),
     evaluate: (expression) => page.evaluate(expression),

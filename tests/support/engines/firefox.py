@@ -7,19 +7,27 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import Engine, MissingProgramError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PACKAGE_FOLDER = Path(__file__).parents[3] / ".ci"
 PROGRAM_NAMES = ("firefox-esr", "firefox")
 
 
 class FirefoxEngine(Engine):
-    """A Firefox with a new profile."""
+    """A Firefox with a new profile.
+
+    Args:
+        preferences: Additional ones, by their name in ``about:config``.
+    """
 
     name = "firefox"
 
-    def __init__(self) -> None:
+    def __init__(self, preferences: Mapping[str, object] | None = None) -> None:
         program = next(filter(None, map(shutil.which, PROGRAM_NAMES)), None)
         node = shutil.which("node")
         if program is None or node is None:
@@ -27,7 +35,10 @@ class FirefoxEngine(Engine):
         if not (PACKAGE_FOLDER / "node_modules" / "puppeteer-core").exists():
             raise MissingProgramError("needs puppeteer-core: install it with npm ci --prefix .ci")
         self._process = subprocess.Popen(
-            [node, Path(__file__).with_suffix(".js"), PACKAGE_FOLDER / "package.json", program],
+            [
+                node, Path(__file__).with_suffix(".js"), PACKAGE_FOLDER / "package.json", program,
+                json.dumps(preferences or {}),
+            ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
         )  # fmt: skip
         self._read_answer()

@@ -56,7 +56,7 @@ class CredentialCache:
         clock: Returns seconds since the epoch.
 
     Attributes:
-        vapid_key: The private key that signs Web Push messages; ``None`` until the first subscription.
+        vapid_keys: The private keys that sign Web Push messages, the newest first; empty until the first subscription.
         keyring_lock: Held from reading or writing the stored keys until the keyring shows them. Without it, an older
             read could replace another thread's change.
     """
@@ -78,7 +78,7 @@ class CredentialCache:
         self.sessions = Sessions(settings.session_seconds, stored.sessions)
         self.shares = Tokens(stored.shares)
         self.subscriptions = subscriptions
-        self.vapid_key = stored.vapid_key
+        self.vapid_keys = stored.vapid_keys
         self.ping_tokens = Tokens(stored.ping_tokens)
         self._store = store
         self._max_age = settings.credential_age
@@ -241,7 +241,7 @@ class CredentialCache:
         self.sessions.replace_all(credentials.sessions)
         self.shares.replace_all(credentials.shares)
         self.subscriptions.replace_all(credentials.subscriptions)
-        self.vapid_key = credentials.vapid_key
+        self.vapid_keys = credentials.vapid_keys
         self.ping_tokens.replace_all(credentials.ping_tokens)
         self.apply_key_changes()
 
@@ -260,6 +260,7 @@ class CredentialCache:
                 if self._store.read_keys_rev() == self.keyring.rev:
                     return False
                 self.keyring.replace_all(*self._store.read_keys())
+                self.vapid_keys = self._store.read_vapid_keys() or self.vapid_keys
             except StoreError as error:
                 logger.warning("the keys could not be read: %s", error)
                 return False
@@ -291,18 +292,30 @@ class CredentialCache:
         log_credential_writes(writes)
         return writes
 
-    def end_subscription(self, subscription_id: str) -> None:
-        """End a push subscription that its push service does not know any more. Thread-safe."""
+    def end_subscription(self, subscription_id: str, endpoint: str | None = None) -> None:
+        """End a push subscription that its push service does not know any more. Thread-safe.
+
+        Args:
+            subscription_id: The subscription.
+            endpoint: The endpoint that has ended; a subscription that has got another one stays.
+        """
+        record = self.subscriptions.get(subscription_id)
+        if record is not None and endpoint not in (None, record.endpoint):
+            return
         self.subscriptions.drop(subscription_id)
-        writes = [DropSubscription(subscription_id)]
+        writes = [DropSubscription(subscription_id, endpoint)]
         log_credential_writes(writes)
         self._store.enqueue(writes)
 
+    @property
+    def vapid_key(self) -> str | None:
+        """The newest private key of Web Push, with which browsers subscribe; ``None`` if there is none yet."""
+        return self.vapid_keys[0] if self.vapid_keys else None
+
     def adopt_vapid_key(self, private_key: str) -> str:
         """Return the key that signs Web Push messages: a new one, unless another server has stored its own first."""
-        if self.vapid_key is None:
-            self.vapid_key = private_key
-        return self.vapid_key
+        self.vapid_keys = self.vapid_keys or (private_key,)
+        return self.vapid_keys[0]
 
     def check_age(self) -> None:
         """Reject a request while the credentials are stale: the database does not answer.

@@ -20,12 +20,12 @@ from progressbar_tracker.server.stores.open import require_postgres_driver
 from progressbar_tracker.server.stores.reading import decode_text
 from progressbar_tracker.server.stores.sqlite.files import connect
 from progressbar_tracker.server.stores.sqlite.locks import open_alongside_server
-from progressbar_tracker.server.stores.sqlite.rows import execute_write, read_keys
+from progressbar_tracker.server.stores.sqlite.rows import execute_write, read_keys, replace_vapid_keys
 
 from . import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from progressbar_tracker.server.models import KeyRecord
@@ -37,6 +37,8 @@ class _KeyStore(Protocol):
     def read(self) -> tuple[list[KeyRecord], int]: ...
 
     def save(self, record: KeyRecord) -> None: ...
+
+    def replace_vapid_keys(self, replace: Callable[[tuple[str, ...]], tuple[str, ...]]) -> int: ...
 
     def close(self) -> None: ...
 
@@ -129,6 +131,25 @@ class KeyAdmin:
         self._save(created.record)
         return created
 
+    def rotate_push_key(self, rotate: Callable[[tuple[str, ...]], tuple[str, ...]]) -> int:
+        """Replace the key that signs messages to browsers; return the number of their subscriptions.
+
+        Args:
+            rotate: Returns the keys with the new one, from those that there are, the newest first.
+        """
+
+        def rotate_existing(private_keys: tuple[str, ...]) -> tuple[str, ...]:
+            if not private_keys:
+                raise ConfigError(
+                    f"{self._display_name} has no key for messages to browsers yet: the first bell makes it"
+                )
+            return rotate(private_keys)
+
+        try:
+            return self._key_store.replace_vapid_keys(rotate_existing)
+        except StoreError as error:
+            raise self._config_error(error) from error
+
     def _require(self, key_id: str) -> KeyRecord:
         for record in self.list():
             if record.key_id == key_id:
@@ -161,14 +182,24 @@ class _SqliteKeyStore:
             raise StoreError(str(error)) from error
 
     def save(self, record: KeyRecord) -> None:
+        with self._transaction():
+            execute_write(self._connection, SaveKey(record))
+
+    def replace_vapid_keys(self, replace: Callable[[tuple[str, ...]], tuple[str, ...]]) -> int:
+        with self._transaction():
+            return replace_vapid_keys(self._connection, replace)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            execute_write(self._connection, SaveKey(record))
+            yield
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+        finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise StoreError(str(error)) from error
 
     def close(self) -> None:
         self._close()

@@ -15,11 +15,13 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from progressbar_tracker._models import MAX_GROUP_LENGTH, FieldError, check_id, check_text, format_value
 from progressbar_tracker.server.models import PushEvent, PushSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from progressbar_tracker.server.models import Item
 
@@ -38,6 +40,8 @@ KEY_PATTERN: Final = r"^[A-Za-z0-9_-]{87}=?$"
 AUTH_PATTERN: Final = r"^[A-Za-z0-9_-]{22}(==)?$"
 """16 bytes in base64url."""
 
+_AUTH_RULE: Final = AUTH_PATTERN, "16 bytes"
+
 
 class Holder(NamedTuple):
     """The session or the key that a request was authorized with; see :class:`~.models.PushSubscription`."""
@@ -48,21 +52,47 @@ class Holder(NamedTuple):
     credential: str | None
 
 
-def new_subscription(
-    body: Mapping[str, object], holder: Holder, now: float, private_origins: frozenset[str]
-) -> PushSubscription:
-    """Return the subscription of a request. The same request of the same holder gives the same id.
+class BrowserFields(NamedTuple):
+    """The fields of a :class:`~.models.PushSubscription` that are those of the browser."""
+
+    endpoint: str
+    p256dh: str
+    auth: str
+    server_key: str
+
+
+def parse_browser(body: Mapping[str, object], private_origins: frozenset[str], server_key: str) -> BrowserFields:
+    """Return the fields of the browser in a request.
 
     Args:
         body: The fields of the request.
-        holder: Holds the subscription.
-        now: The current instant.
         private_origins: See :func:`check_endpoint`.
+        server_key: The public key of the server, unless the request has another one.
 
     Raises:
         FieldError: A field breaks a rule.
     """
     endpoint = check_endpoint(body.get("endpoint"), private_origins)
+    p256dh, auth = _check_point("p256dh", body.get("p256dh")), _check_base64("auth", body.get("auth"), *_AUTH_RULE)
+    if body.get("server_key") is not None:
+        server_key = _check_point("server_key", body["server_key"])
+    return BrowserFields(endpoint, p256dh, auth, server_key)
+
+
+def new_subscription(
+    body: Mapping[str, object], browser: BrowserFields, holder: Holder, now: float
+) -> PushSubscription:
+    """Return the subscription of a request. The same request of the same holder gives the same id.
+
+    Args:
+        body: The fields of the request.
+        browser: Those of the browser.
+        holder: Holds the subscription.
+        now: The current instant.
+
+    Raises:
+        FieldError: A field breaks a rule.
+    """
     item, run_id, group = (body.get(name) for name in ("item", "run_id", "group"))
     if (item is None) is (group is None):
         raise FieldError("item", "a subscription follows either an item or a group: name one of the two")
@@ -73,12 +103,10 @@ def new_subscription(
         None if run_id is None else check_id(run_id, "run_id"),
         None if group is None else check_text("group", group, MAX_GROUP_LENGTH, min_length=1),
     )
-    parts = [holder.session or "", holder.key_id or "", endpoint, *(part or "" for part in subject)]
+    parts = [holder.session or "", holder.key_id or "", browser.endpoint, *(part or "" for part in subject)]
     return PushSubscription(
-        subscription_id=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24],
-        endpoint=endpoint,
-        p256dh=_check_point(body.get("p256dh")),
-        auth=_check_base64("auth", body.get("auth"), AUTH_PATTERN, "16 bytes"),
+        subscription_id=_make_id(*parts),
+        **browser._asdict(),
         events=_check_events(body.get("events")),
         created_at=now,
         owner_id=holder.owner_id,
@@ -89,6 +117,26 @@ def new_subscription(
         run_id=subject[1],
         group=subject[2],
     )
+
+
+def identify_subscription(
+    record: PushSubscription, own: Collection[PushSubscription]
+) -> tuple[PushSubscription, PushSubscription | None]:
+    """Return the subscription of a request with its id, and the known subscription that it replaces.
+
+    A subscription keeps its id when its browser gets another endpoint, so its id may not be that of its endpoint.
+
+    Args:
+        record: The subscription.
+        own: The known ones of the same holder.
+    """
+    before = next((other for other in own if other.subject == record.subject), None)
+    if before is not None:
+        return replace(record, subscription_id=before.subscription_id, created_at=before.created_at), before
+    names = {other.subscription_id for other in own}
+    while record.subscription_id in names:
+        record = replace(record, subscription_id=_make_id(record.subscription_id))
+    return record, None
 
 
 def check_endpoint(value: object, private_origins: frozenset[str]) -> str:
@@ -131,6 +179,10 @@ def decode_base64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4))
 
 
+def _make_id(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
 def _check_base64(field: str, value: object, pattern: str, size: str) -> str:
     text = check_text(field, value, 200, min_length=1)
     if not re.fullmatch(pattern, text):
@@ -138,14 +190,14 @@ def _check_base64(field: str, value: object, pattern: str, size: str) -> str:
     return text.rstrip("=")
 
 
-def _check_point(value: object) -> str:
+def _check_point(field: str, value: object) -> str:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    text = _check_base64("p256dh", value, KEY_PATTERN, "65 bytes")
+    text = _check_base64(field, value, KEY_PATTERN, "65 bytes")
     try:
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decode_base64(text))
     except (ValueError, binascii.Error):
-        raise FieldError("p256dh", "p256dh must be a point of the curve P-256") from None
+        raise FieldError(field, f"{field} must be a point of the curve P-256") from None
     return text
 
 

@@ -20,7 +20,7 @@ class PushKey(TypedDict):
     ]
 
 
-class _RequiredSubscriptionFields(TypedDict):
+class _RequiredBrowserFields(TypedDict):
     endpoint: Annotated[
         str,
         Meta(
@@ -31,6 +31,18 @@ class _RequiredSubscriptionFields(TypedDict):
     ]  # fmt: skip
     p256dh: Annotated[str, Meta(pattern=KEY_PATTERN, description="The `p256dh` of its keys.")]
     auth: Annotated[str, Meta(pattern=AUTH_PATTERN, description="The `auth` of its keys.")]
+
+
+class BrowserFields(_RequiredBrowserFields, total=False):
+    """A browser's subscription at its push service."""
+
+    server_key: Annotated[
+        Annotated[str, Meta(pattern=KEY_PATTERN)] | None,
+        Meta(description="The `public_key` with which the browser subscribed; by default the current one."),
+    ]
+
+
+class _RequiredSubscriptionFields(BrowserFields):
     events: Annotated[
         list[PushEvent],
         Meta(min_length=1, description="`end`: any end; `failure`; `stuck`: no progress, or no sign of life."),

@@ -26,6 +26,7 @@ from progressbar_tracker.server.stores.base import StoreError
 from progressbar_tracker.server.threads import run_in_daemon_thread
 
 from . import messages
+from .web_push import EndpointGoneError
 from .webhooks import DeliveryError, Webhooks
 
 if TYPE_CHECKING:
@@ -325,11 +326,17 @@ class OutboxDispatcher:
         name, now, attempts, failed_at = notice.channel, self._clock(), notice.attempts + 1, self._monotonic()
         counts.failed += 1
         channel = self._channels.get(name)
+        if isinstance(error, EndpointGoneError):
+            assert self._web_push is not None
+            counts.given_up += 1
+            # The message ends with its subscription. If the browser has got another endpoint meanwhile, it goes there.
+            mark = MarkNotice(notice.notice_id, attempts, next_at=now + MIN_BACKOFF_SECONDS, error=str(error))
+            await self._record_result(mark)
+            logger.warning("%s ends, with its message: %s", name, error)
+            self._web_push.end(name, error)
+            return True
         if error.is_gone:
-            if _is_push(notice):
-                assert self._web_push is not None
-                self._web_push.end(name)
-            elif channel is not None:
+            if channel is not None:
                 self._disabled[name] = channel
                 logger.warning(
                     "the channel %s is off until its entry changes or the server is started: %s", name, error

@@ -107,10 +107,14 @@ MAX_PUSH_URL_LENGTH: Final = 1200
 """The most characters of a URL with its run id; a longer one leaves it out. An item's URL has 2,406 at most."""
 
 
-def render_push(notice: Notice) -> bytes:
+def render_push(notice: Notice, *, is_key_former: bool = False) -> bytes:
     """Return the JSON body of a push message, for the service worker: title, text, and the page of the run.
 
     ``tag`` is the same for all messages of an item, so that a later one replaces an earlier one.
+
+    Args:
+        notice: The message.
+        is_key_former: Whether the browser subscribed with a former key of the server: it subscribes again.
     """
     message = render_message(notice)
     url = run_url(notice.item_id, notice.run_id)
@@ -123,6 +127,8 @@ def render_push(notice: Notice) -> bytes:
         "title": message.title[:250],
         "text": "",
     }
+    if is_key_former:
+        document["renew"] = True
     room = MAX_PUSH_BYTES - len(_encode_push(document))
     # In JSON, a line break or a quotation mark takes two bytes.
     text = message.text.encode()[: max(room, 0)].decode(errors="ignore")

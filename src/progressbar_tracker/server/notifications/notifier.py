@@ -43,7 +43,8 @@ class Notifier:
         serializer: Serializes items into messages.
         subscriptions: The push subscriptions.
         get_holders: Returns what knows whether the holders of push subscriptions may read.
-        end_subscription: Is called with the id of a push subscription that its push service has ended, from any thread.
+        end_subscription: Is called with the id and the endpoint of a push subscription that its push service has ended,
+            from any thread.
         push_origins: Push services that may be in a private network.
         public_url: Base URL for links; ``""`` if unknown.
         is_leader: Whether this server runs background maintenance.
@@ -64,7 +65,7 @@ class Notifier:
         *,
         subscriptions: Followers,
         get_holders: Callable[[], HolderCheck],
-        end_subscription: Callable[[str], object],
+        end_subscription: Callable[[str, str | None], object],
         push_origins: frozenset[str] = frozenset(),
         public_url: str = "",
         is_leader: Callable[[], bool],

@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import re
 from collections import OrderedDict
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ from . import messages
 from .webhooks import DeliveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from progressbar_tracker.server.models import Notice, PushSubscription
 
@@ -35,6 +35,9 @@ MIN_MESSAGE_TTL: Final = 60
 
 TOKEN_SECONDS: Final = 12 * 3600
 """Seconds for which a signature is valid; push services accept a day at most."""
+
+MAX_VAPID_KEYS: Final = 3
+"""The newest keys of the server that are kept."""
 
 MAX_CONCURRENT_PUSHES: Final = 64
 MAX_PUSHES_OF_OWNER: Final = 8
@@ -65,6 +68,7 @@ def generate_vapid_key() -> str:
     return _encode_base64(number.to_bytes(32, "big"))
 
 
+@lru_cache(maxsize=2 * MAX_VAPID_KEYS)
 def derive_public_key(private_key: str) -> str:
     """Return the public key that browsers subscribe with: an uncompressed point, as unpadded base64url."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -72,6 +76,21 @@ def derive_public_key(private_key: str) -> str:
 
     public_key = Vapid02.from_raw(private_key.encode()).public_key
     return _encode_base64(public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+
+
+def rotate_vapid_keys(private_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys after a new one has replaced the first.
+
+    The former ones sign the messages to browsers that have not subscribed with the new one yet.
+    """
+    return (generate_vapid_key(), *private_keys)[:MAX_VAPID_KEYS]
+
+
+def find_private_key(private_keys: Sequence[str], public_key: str) -> str | None:
+    """Return the key whose public part a browser has subscribed with; the oldest one if that is empty."""
+    if not public_key:
+        return private_keys[-1] if private_keys else None
+    return next((key for key in private_keys if derive_public_key(key) == public_key), None)
 
 
 def find_subject(public_url: str) -> str:
@@ -87,7 +106,7 @@ def find_subject(public_url: str) -> str:
 class HolderCheck(Protocol):
     """The credentials in force; see :class:`~.access.credentials.CredentialCache`."""
 
-    vapid_key: str | None
+    vapid_keys: tuple[str, ...]
 
     @property
     def is_stale(self) -> bool:
@@ -97,6 +116,18 @@ class HolderCheck(Protocol):
         """Return whether the credential of a subscription has ended, or may not read items."""
 
 
+class EndpointGoneError(DeliveryError):
+    """The push service, or this server, does not know a subscription any more.
+
+    Attributes:
+        endpoint: The endpoint that has ended; ``None`` for the whole subscription.
+    """
+
+    def __init__(self, reason: str, endpoint: str | None = None) -> None:
+        super().__init__(reason, is_gone=True)
+        self.endpoint = endpoint
+
+
 class WebPush:
     """Sends messages to subscribed browsers.
 
@@ -104,7 +135,7 @@ class WebPush:
         webhooks: Sends the requests, with its checks of addresses.
         subscriptions: The subscriptions.
         get_holders: Returns what knows whether the holder of a subscription may read.
-        on_gone: Is called with the id of a subscription that its push service has ended.
+        on_gone: Is called with the id and the endpoint of a subscription that its push service has ended.
         public_url: See :func:`find_subject`.
         private_origins: Push services that may be in a private network.
         clock: Seconds since the epoch.
@@ -116,7 +147,7 @@ class WebPush:
         subscriptions: Followers,
         get_holders: Callable[[], HolderCheck],
         *,
-        on_gone: Callable[[str], object],
+        on_gone: Callable[[str, str | None], object],
         public_url: str = "",
         private_origins: frozenset[str] = frozenset(),
         clock: Callable[[], float],
@@ -157,15 +188,15 @@ class WebPush:
             # Read after the wait: the subscription or its credential may have ended.
             subscription = self._find_subscription(notice)
             if subscription is None or self._has_ended(subscription):
-                raise DeliveryError("the subscription has ended", is_gone=True)
+                raise EndpointGoneError("the subscription has ended")
             await self._post(subscription, notice)
         self._delivered[notice.channel, notice.item_id] = notice.at
         while len(self._delivered) > MAX_REMEMBERED_ITEMS:
             self._delivered.popitem(last=False)
 
-    def end(self, channel: str) -> None:
-        """End a subscription: its push service does not know it any more."""
-        self._on_gone(channel.partition(":")[2])
+    def end(self, channel: str, error: EndpointGoneError) -> None:
+        """End a subscription, unless its browser has got another endpoint meanwhile."""
+        self._on_gone(channel.partition(":")[2], error.endpoint)
 
     def _find_subscription(self, notice: Notice) -> PushSubscription | None:
         return self.subscriptions.get(notice.channel.partition(":")[2])
@@ -178,9 +209,11 @@ class WebPush:
         holders = self._get_holders()
         if holders.is_stale:
             raise DeliveryError("the database does not answer: whether the reader may still read is not known")
-        private_key = holders.vapid_key
-        if private_key is None or not is_installed():
+        if not is_installed():
             raise DeliveryError("this server cannot sign: pip install 'progressbar-tracker[notify]'")
+        private_key = find_private_key(holders.vapid_keys, subscription.server_key)
+        if private_key is None:
+            raise DeliveryError("this server has no longer the key with which the browser subscribed")
         parts = urlsplit(subscription.endpoint)
         origin = f"{parts.scheme}://{parts.netloc}".lower()
         topic = hashlib.sha256(f"{subscription.auth}\0{notice.item_id}".encode()).digest()
@@ -192,12 +225,14 @@ class WebPush:
             "urgency": "high" if notice.event in URGENT_EVENTS else "normal",
             "authorization": self._sign(private_key, origin),
         }
-        body = encrypt(messages.render_push(notice), subscription)
+        is_former = private_key != holders.vapid_keys[0]
+        body = encrypt(messages.render_push(notice, is_key_former=is_former), subscription)
         status = await self._webhooks.post(
             subscription.endpoint, headers, body, allow_private=origin in self._private_origins
         )
         if status in (404, 410):
-            raise DeliveryError(f"{parts.hostname} does not know the subscription any more ({status})", is_gone=True)
+            reason = f"{parts.hostname} does not know the subscription any more ({status})"
+            raise EndpointGoneError(reason, subscription.endpoint)
         if not 200 <= status < 300:
             raise DeliveryError(f"{parts.hostname} answered {status}")
 

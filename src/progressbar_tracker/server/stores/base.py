@@ -69,7 +69,7 @@ class StoredState(msgspec.Struct, frozen=True):
 
     Attributes:
         curves: The curves of the running items.
-        vapid_key: The private key that signs Web Push messages, once there is one.
+        vapid_keys: The private keys that sign Web Push messages, the newest first; empty until there is one.
     """
 
     items: list[Item]
@@ -82,7 +82,7 @@ class StoredState(msgspec.Struct, frozen=True):
     schedules: list[ScheduleRecord] = []
     schedule_mark: ScheduleMark = ScheduleMark()
     subscriptions: list[PushSubscription] = []
-    vapid_key: str | None = None
+    vapid_keys: tuple[str, ...] = ()
     ping_tokens: list[PingTokenRecord] = []
 
 
@@ -96,7 +96,7 @@ class ItemRow(msgspec.Struct, frozen=True):
 class Credentials(msgspec.Struct, frozen=True):
     """Keys, sessions, shares, push subscriptions and ping tokens, of one instant.
 
-    ``vapid_key`` is as in :class:`StoredState`.
+    ``vapid_keys`` is as in :class:`StoredState`.
     """
 
     rev: int
@@ -104,7 +104,7 @@ class Credentials(msgspec.Struct, frozen=True):
     sessions: list[SessionRecord]
     shares: list[ShareRecord]
     subscriptions: list[PushSubscription] = []
-    vapid_key: str | None = None
+    vapid_keys: tuple[str, ...] = ()
     ping_tokens: list[PingTokenRecord] = []
 
 
@@ -261,7 +261,10 @@ class Store(WriteQueue, Protocol):
         """Return all keys, and their revision."""
 
     def read_keys_rev(self) -> int:
-        """Return the revision of the keys; it grows with each change of a key."""
+        """Return the revision of the keys; it grows with each change of a key, and of the keys of Web Push."""
+
+    def read_vapid_keys(self) -> tuple[str, ...]:
+        """Return the private keys that sign Web Push messages, the newest first."""
 
     def read_history(
         self,

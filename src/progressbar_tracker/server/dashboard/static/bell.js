@@ -6,7 +6,7 @@
 import { createElement, createSvg } from "./dom.js";
 
 const BELL = "M8 2.2c-2.4 0-4 1.7-4 4.1 0 3-1.5 3.6-1.5 5h11c0-1.4-1.5-2-1.5-5 0-2.4-1.6-4.1-4-4.1zM6.6 13.4a1.5 1.5 0 0 0 2.8 0";
-export const BROWSER_KEY = "push-browser"; // in localStorage, the digest of this browser's endpoint
+export const BROWSER_KEY = "push-browser"; // in localStorage, once this browser has subscribed
 
 /** @typedef {{ item?: string, run_id?: string, group?: string }} Subject */
 

@@ -10,6 +10,7 @@ const DIGEST_LENGTH = 16;
 
 /** @typedef {import("./bell.js").Subject} Subject */
 /** @typedef {{ subscription_id: string, item: string | null, run_id: string | null, group: string | null, events: string[], browser: string }} Subscription */
+/** @typedef {{ endpoint: string, p256dh: string, auth: string, server_key: string }} BrowserFields */
 
 const EVENTS = [
   ["end", "It ends, in whatever way"],
@@ -127,12 +128,10 @@ function apiUrl(path = "") {
   return new URL(`api/v1/push/subscriptions${path}`, ROOT).href;
 }
 
-/** @returns {Promise<Subscription[]>} the subscriptions of this session for this browser */
+/** @returns {Promise<Subscription[]>} the subscriptions of this session, which is that of this browser */
 async function listFollowed() {
-  const digest = localStorage.getItem(BROWSER_KEY);
-  if (digest === null) return [];
-  const { subscriptions } = await request("GET", apiUrl());
-  return subscriptions.filter((/** @type {Subscription} */ record) => record.browser === digest);
+  if (localStorage.getItem(BROWSER_KEY) === null) return [];
+  return (await request("GET", apiUrl())).subscriptions;
 }
 
 /**
@@ -141,8 +140,7 @@ async function listFollowed() {
  */
 async function follow(subject, events) {
   if ((await Notification.requestPermission()) !== "granted") throw new Error(findObstacle() || "The browser was not allowed to show notifications.");
-  const subscription = await subscribe();
-  await send(subscription, subject, events);
+  await request("POST", apiUrl(), { ...(await subscribe()), events, ...subject });
 }
 
 /** @param {Subscription} record */
@@ -151,49 +149,37 @@ async function unfollow(record) {
 }
 
 /**
- * @param {PushSubscription} subscription
- * @param {Subject} subject
- * @param {string[]} events
+ * Subscribes this browser with the key of the server, and moves to its endpoint what it follows with a former one.
+ *
+ * The service worker does the same between two visits: see renewSubscription() there.
+ *
+ * @returns {Promise<BrowserFields>}
  */
-async function send(subscription, subject, events) {
-  const { endpoint, keys } = subscription.toJSON();
-  await request("POST", apiUrl(), { endpoint, p256dh: keys?.p256dh, auth: keys?.auth, events, ...subject });
-}
-
-/** Returns the subscription of this browser with the key of the server; replaces it if the key has changed. */
 async function subscribe() {
   const timeout = new Promise((_, reject) => setTimeout(() => reject(new Error("The service worker of this page does not start.")), READY_TIMEOUT));
   const { pushManager } = /** @type {ServiceWorkerRegistration} */ (await Promise.race([navigator.serviceWorker.ready, timeout]));
-  const { public_key: text } = await request("GET", new URL("api/v1/push/key", ROOT).href);
-  const key = decodeKey(text);
-  const before = await pushManager.getSubscription();
-  if (before !== null) {
-    if (isSameKey(before.options.applicationServerKey, key)) return remember(before);
-    await before.unsubscribe();
-  }
-  try {
-    return remember(await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }));
-  } catch (error) {
-    throw new Error(`The push service of this browser refused: ${error instanceof Error ? error.message : error}`);
-  }
+  return navigator.locks.request(`push ${ROOT.pathname}`, async () => {
+    const { public_key: key } = await request("GET", new URL("api/v1/push/key", ROOT).href);
+    const before = await pushManager.getSubscription();
+    if (before !== null && encodeKey(before.options.applicationServerKey) !== key) await before.unsubscribe();
+    const subscription = await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }).catch((error) => {
+      throw new Error(`The push service of this browser refused: ${error instanceof Error ? error.message : error}`);
+    });
+    const { endpoint, keys } = /** @type {any} */ (subscription.toJSON());
+    const fields = { endpoint, ...keys, server_key: key };
+    localStorage.setItem(BROWSER_KEY, "subscribed");
+    await moveFollowed(fields);
+    return fields;
+  });
 }
 
-/**
- * Stores the digest of a subscription, and moves to it what this browser follows with a former one.
- *
- * @param {PushSubscription} subscription
- */
-async function remember(subscription) {
-  const former = await listFollowed().catch(() => []);
-  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(subscription.endpoint));
+/** @param {BrowserFields} fields */
+async function moveFollowed(fields) {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(fields.endpoint));
   const digest = [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("").slice(0, DIGEST_LENGTH);
-  localStorage.setItem(BROWSER_KEY, digest);
-  for (const record of former) {
-    if (record.browser === digest) continue;
-    await unfollow(record);
-    await send(subscription, toSubject(record), record.events);
+  for (const record of await listFollowed()) {
+    if (record.browser !== digest) await request("PATCH", apiUrl(`/${record.subscription_id}`), fields);
   }
-  return subscription;
 }
 
 /**
@@ -213,15 +199,8 @@ export async function synchronize() {
   }
 }
 
-/** @param {string} text base64url */
-function decodeKey(text) {
-  return Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (char) => char.charCodeAt(0));
-}
-
-/**
- * @param {ArrayBuffer | null} one
- * @param {Uint8Array} other
- */
-function isSameKey(one, other) {
-  return one !== null && one.byteLength === other.length && new Uint8Array(one).every((byte, n) => byte === other[n]);
+/** @param {ArrayBuffer | null} key */
+function encodeKey(key) {
+  const text = btoa(String.fromCharCode(...new Uint8Array(key ?? new ArrayBuffer(0))));
+  return text.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }

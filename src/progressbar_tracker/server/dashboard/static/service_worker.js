@@ -115,7 +115,48 @@ function createOfflinePage() {
 
 /** @param {any} event */
 function handlePush(event) {
-  event.waitUntil(showMessage(event.data.json()));
+  const message = event.data.json();
+  event.waitUntil(Promise.all([showMessage(message), message.renew === true && renewSubscription()]));
+}
+
+/** @param {any} event the push service has ended the subscription, or replaced it */
+function handleChange(event) {
+  event.waitUntil(renewSubscription());
+}
+
+// Subscribes this browser with the key of the server, and moves to its endpoint what it follows: all subscriptions of its
+// session. A page does the same (push.js), and repeats what fails here, such as without a connection or after a sign-out.
+async function renewSubscription() {
+  const { pushManager } = worker.registration;
+  await worker.navigator.locks.request(`push ${ROOT}`, async () => {
+    const { subscriptions } = await request("GET", "subscriptions");
+    if (subscriptions.length === 0) return;
+    const { public_key: key } = await request("GET", "key");
+    const before = await pushManager.getSubscription();
+    if (before !== null && encodeKey(before.options.applicationServerKey) !== key) await before.unsubscribe();
+    const { endpoint, keys } = (await pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key })).toJSON();
+    for (const { subscription_id: name } of subscriptions) {
+      await request("PATCH", `subscriptions/${name}`, { endpoint, ...keys, server_key: key });
+    }
+  });
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ */
+async function request(method, path, body) {
+  const content = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const response = await fetch(`${ROOT}api/v1/push/${path}`, { method, cache: "no-store", ...content });
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+/** @param {ArrayBuffer} key */
+function encodeKey(key) {
+  const text = btoa(String.fromCharCode(...new Uint8Array(key)));
+  return text.replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
 /** @param {{ at: number, tag: string, title: string, text: string, url: string }} message */
@@ -144,6 +185,7 @@ async function openPage(url) {
 }
 
 worker.addEventListener("push", handlePush);
+worker.addEventListener("pushsubscriptionchange", handleChange);
 worker.addEventListener("notificationclick", openMessage);
 worker.addEventListener("install", install);
 worker.addEventListener("activate", activate);

@@ -21,7 +21,7 @@ def read_credentials(connection: Connection) -> Credentials:
         (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
         result = connection.execute("SELECT kind, id, state, used_at FROM credentials").fetchall()
     keys, sessions, shares = list[KeyRecord](), list[SessionRecord](), list[ShareRecord]()
-    subscriptions, vapid_key = list[PushSubscription](), None
+    subscriptions, vapid_keys = list[PushSubscription](), tuple[str, ...]()
     ping_tokens = list[PingTokenRecord]()
     for kind, name, state, used_at in result:
         match kind:
@@ -36,12 +36,12 @@ def read_credentials(connection: Connection) -> Credentials:
                     "subscriptions", [(name, state)], lambda _, text: parse_record(PushSubscription, text)
                 )
             case "secret" if name == "vapid":
-                vapid_key = str(state)
+                vapid_keys = tuple(str(state).split())
             case "ping":
                 ping_tokens += parse_rows(
                     "ping_tokens", [(name, state)], lambda _, text: parse_record(PingTokenRecord, text)
                 )
-    return Credentials(int(rev), keys, sessions, shares, subscriptions, vapid_key, ping_tokens)
+    return Credentials(int(rev), keys, sessions, shares, subscriptions, vapid_keys, ping_tokens)
 
 
 def is_secret_retired(connection: Connection, secret_hash: str) -> bool:

@@ -10,7 +10,7 @@ import psycopg
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker._text import summarize_error
 from progressbar_tracker.server.mutations import (
-    AddVapidKey,
+    AddVapidKeys,
     MarkSchedules,
     SaveKey,
     SavePingToken,
@@ -88,8 +88,8 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                 write_schedules(cursor, [*map(SaveSchedule, state.schedules), MarkSchedules(state.schedule_mark)])
                 for subscription in state.subscriptions:
                     rows.execute_write(cursor, SaveSubscription(subscription))
-                if state.vapid_key is not None:
-                    rows.execute_write(cursor, AddVapidKey(state.vapid_key))
+                if state.vapid_keys:
+                    rows.execute_write(cursor, AddVapidKeys(state.vapid_keys))
                 _copy_rows(
                     cursor, "COPY ended_secrets (hash) FROM STDIN", file.execute("SELECT hash FROM ended_secrets")
                 )
@@ -139,7 +139,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     tails,
                     len(state.schedules),
                     len(state.subscriptions),
-                    int(state.vapid_key is not None),
+                    int(bool(state.vapid_keys)),
                     len(state.ping_tokens),
                 )
                 _verify_counts(cursor, file, summary)

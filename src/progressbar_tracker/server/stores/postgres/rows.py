@@ -29,7 +29,7 @@ from progressbar_tracker.server.models import (
 from progressbar_tracker.server.mutations import (
     AddNotice,
     AddSample,
-    AddVapidKey,
+    AddVapidKeys,
     DropKey,
     DropPingToken,
     DropSession,
@@ -297,17 +297,22 @@ def execute_write(cursor: Cursor, write: Write) -> None:
             cursor.execute("DELETE FROM credentials WHERE kind = 'share' AND id = %s", [share_id])
         case SaveSubscription(subscription):
             _save_credential(cursor, "subscription", subscription.subscription_id, subscription, None)
-        case DropSubscription(subscription_id):
-            cursor.execute("DELETE FROM credentials WHERE kind = 'subscription' AND id = %s", [subscription_id])
+        case DropSubscription(subscription_id, endpoint):
+            cursor.execute(
+                "DELETE FROM credentials WHERE kind = 'subscription' AND id = %s "
+                "AND (%s::text IS NULL OR state::json->>'endpoint' = %s)",
+                [subscription_id, endpoint, endpoint],
+            )
             cursor.execute(
                 "UPDATE outbox SET next_at = NULL, body = '', error = 'the subscription has ended' "
-                "WHERE channel = %s AND next_at IS NOT NULL",
-                [PUSH_CHANNEL_PREFIX + subscription_id],
+                "WHERE channel = %s AND next_at IS NOT NULL "
+                "AND NOT EXISTS (SELECT FROM credentials WHERE kind = 'subscription' AND id = %s)",
+                [PUSH_CHANNEL_PREFIX + subscription_id, subscription_id],
             )
-        case AddVapidKey(private_key):
+        case AddVapidKeys(private_keys):
             cursor.execute(
                 "INSERT INTO credentials (kind, id, state) VALUES ('secret', 'vapid', %s) ON CONFLICT DO NOTHING",
-                [private_key],
+                [" ".join(private_keys)],
             )
         case SavePingToken(token):
             _save_credential(cursor, "ping", token.token_id, token, None)

@@ -157,7 +157,7 @@ class PostgresStore(GroupCommitStore):
         items = [row.item for row in stored.values() if row.item is not None]
         return StoredState(
             items, credentials.keys, credentials.rev, credentials.sessions, sampled_runs, credentials.shares, curves,
-            records, subscriptions=credentials.subscriptions, vapid_key=credentials.vapid_key,
+            records, subscriptions=credentials.subscriptions, vapid_keys=credentials.vapid_keys,
             ping_tokens=credentials.ping_tokens,
         )  # fmt: skip
 
@@ -233,6 +233,10 @@ class PostgresStore(GroupCommitStore):
         with self._borrow_connection() as connection:
             (rev,) = connection.execute("SELECT credentials_rev FROM meta").fetchone() or (0,)
         return int(rev)
+
+    def read_vapid_keys(self) -> tuple[str, ...]:
+        """Return the private keys that sign Web Push messages, the newest first."""
+        return self.read_credentials().vapid_keys
 
     def read_history(
         self,

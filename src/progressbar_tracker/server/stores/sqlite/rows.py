@@ -20,7 +20,7 @@ from progressbar_tracker.server.mutations import (
     AddHistory,
     AddNotice,
     AddSample,
-    AddVapidKey,
+    AddVapidKeys,
     DropItem,
     DropKey,
     DropPingToken,
@@ -60,7 +60,7 @@ from progressbar_tracker.server.stores.reading import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 ITEMS_PER_STATEMENT: Final = 1000
 
@@ -204,15 +204,20 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 "INSERT OR REPLACE INTO subscriptions (subscription_id, state) VALUES (?, ?)",
                 (subscription.subscription_id, _encode(subscription).decode()),
             )
-        case DropSubscription(subscription_id):
-            connection.execute("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
+        case DropSubscription(subscription_id, endpoint):
+            connection.execute(
+                "DELETE FROM subscriptions WHERE subscription_id = ? "
+                "AND (? IS NULL OR json_extract(state, '$.endpoint') = ?)",
+                (subscription_id, endpoint, endpoint),
+            )
             connection.execute(
                 "UPDATE outbox SET next_at = NULL, body = '', error = 'the subscription has ended' "
-                "WHERE channel = ? AND next_at IS NOT NULL",
-                (PUSH_CHANNEL_PREFIX + subscription_id,),
+                "WHERE channel = ? AND next_at IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM subscriptions WHERE subscription_id = ?)",
+                (PUSH_CHANNEL_PREFIX + subscription_id, subscription_id),
             )
-        case AddVapidKey(private_key):
-            connection.execute("INSERT OR REPLACE INTO secrets (name, value) VALUES ('vapid', ?)", (private_key,))
+        case AddVapidKeys(private_keys):
+            _save_vapid_keys(connection, private_keys)
         case AddNotice(notice):
             most = max_waiting_of(notice)
             connection.execute(
@@ -385,6 +390,24 @@ def read_database_id(connection: sqlite3.Connection) -> str:
     """Return a unique id of this database."""
     (number,) = connection.execute("SELECT value FROM meta WHERE name = 'identity'").fetchone()
     return f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def read_vapid_keys(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """Return the private keys that sign Web Push messages, the newest first."""
+    (text,) = connection.execute("SELECT value FROM secrets WHERE name = 'vapid'").fetchone() or ("",)
+    return tuple(str(text).split())
+
+
+def _save_vapid_keys(connection: sqlite3.Connection, private_keys: tuple[str, ...]) -> None:
+    connection.execute("INSERT OR REPLACE INTO secrets (name, value) VALUES ('vapid', ?)", (" ".join(private_keys),))
+
+
+def replace_vapid_keys(connection: sqlite3.Connection, replace: Callable[[tuple[str, ...]], tuple[str, ...]]) -> int:
+    """Replace the keys of Web Push within a transaction; return the number of push subscriptions."""
+    _save_vapid_keys(connection, replace(read_vapid_keys(connection)))
+    connection.execute(_KEYS_REV_UPDATE)
+    (count,) = connection.execute("SELECT count(*) FROM subscriptions").fetchone()
+    return int(count)
 
 
 def read_keys_rev(connection: sqlite3.Connection) -> int:

@@ -71,6 +71,7 @@ from .rows import (
     read_database_id,
     read_keys,
     read_keys_rev,
+    read_vapid_keys,
 )
 from .run_queries import RECENT_RUNS_QUERY, build_history_query, build_timeline_queries, scans_runs
 from .writer import SqliteWriter
@@ -175,13 +176,12 @@ class SqliteStore(GroupCommitStore):
             mark = parse_mark(self._reader.execute("SELECT one, state FROM schedule_monitor"))
         return records, mark
 
-    def _load_subscriptions(self) -> tuple[list[PushSubscription], str | None]:
-        """Return the push subscriptions, and the key that signs their messages."""
+    def _load_subscriptions(self) -> tuple[list[PushSubscription], tuple[str, ...]]:
+        """Return the push subscriptions, and the keys that sign their messages."""
         with self._reader_lock, _ErrorTranslation():
             rows = self._reader.execute("SELECT subscription_id, state FROM subscriptions")
             subscriptions = parse_rows("subscriptions", rows, lambda _, text: parse_record(PushSubscription, text))
-            key = self._reader.execute("SELECT value FROM secrets WHERE name = 'vapid'").fetchone()
-        return subscriptions, None if key is None else str(key[0])
+            return subscriptions, read_vapid_keys(self._reader)
 
     def _load_shares(self) -> list[ShareRecord]:
         with self._reader_lock, _ErrorTranslation():
@@ -224,6 +224,11 @@ class SqliteStore(GroupCommitStore):
         """Return the revision of the keys."""
         with self._reader_lock, _ErrorTranslation():
             return read_keys_rev(self._reader)
+
+    def read_vapid_keys(self) -> tuple[str, ...]:
+        """Return the private keys that sign Web Push messages, the newest first."""
+        with self._reader_lock, _ErrorTranslation():
+            return read_vapid_keys(self._reader)
 
     def read_history(
         self,
