@@ -161,10 +161,12 @@ def follow_item(page):
     expect(find_bell(page, "Import")).to_have_attribute("aria-pressed", "true")
 
 
-def test_revoked_permission_ends_the_subscriptions(open_page, item):
-    page = open_page()
+@pytest.mark.parametrize("permission", ["denied", "default"], ids=["revoked", "expired"])
+def test_ended_permission_ends_the_subscriptions(open_page, item, permission):
+    page = open_page("", "granted")
     follow_item(page)
-    page.reload()  # the stub begins without a permission
+    page.add_init_script(f"pushState.permission = '{permission}'")
+    page.reload()
     wait_until(lambda: list_subscriptions(page) == [])
     expect(find_bell(page, "Import")).to_have_attribute("aria-pressed", "false")
 

@@ -158,3 +158,11 @@ def test_browser_that_follows_nothing_does_not_subscribe_again(app, following):
         assert request_push(app, "DELETE", f"subscriptions/{record['subscription_id']}")
     assert following.evaluate(RENEW_SCRIPT) is None
     assert following.evaluate("self.push.current") is False
+
+
+def test_worker_without_permission_keeps_the_subscriptions(app, following):
+    """The next page ends them, because it can say so."""
+    before = list_subscriptions(app)
+    following.evaluate("() => { self.registration.pushManager.subscribe = async () => { throw Error('revoked'); }; }")
+    assert following.evaluate(RENEW_SCRIPT) == "revoked"
+    assert list_subscriptions(app) == before
