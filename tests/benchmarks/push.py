@@ -22,7 +22,7 @@ from harness import ADMIN_KEY, format_ratio, parse_options, print_table, run_ser
 from progressbar_tracker.server.access.subscriptions import MAX_SUBSCRIPTIONS
 from progressbar_tracker.server.notifications.web_push import _encode_base64
 
-GROUP = "nightly"
+FOLLOWED_GROUP = "nightly"
 LOADED_ITEMS = 20
 LOAD_INTERVAL = 0.5
 GOAL_PERCENT = 5.0
@@ -74,7 +74,7 @@ def subscribe(http, origin, count):
     point = ec.generate_private_key(ec.SECP256R1()).public_key()
     fields = {
         "p256dh": _encode_base64(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)),
-        "auth": _encode_base64(b"0" * 16), "events": ["end"], "group": GROUP,
+        "auth": _encode_base64(b"0" * 16), "events": ["end"], "group": FOLLOWED_GROUP,
     }  # fmt: skip
     key = ""
     for number in range(count):
@@ -88,7 +88,9 @@ def subscribe(http, origin, count):
 def measure_burst(http, service, count):
     """Return the processor time and the time until all browsers have got the message of one failure, in seconds."""
     before, cpu, start = service.count, read_cpu(http), time.perf_counter()
-    assert http.put("/api/v1/items/burst", json={"group": GROUP, "status": "failed", "run_id": str(start)}).is_success
+    assert http.put(
+        "/api/v1/items/burst", json={"group": FOLLOWED_GROUP, "status": "failed", "run_id": str(start)}
+    ).is_success
     while service.count < before + count:
         assert time.perf_counter() - start < BURST_TIMEOUT, service.count - before
         time.sleep(0.01)
@@ -110,7 +112,14 @@ def main():
             nonlocal done
             done += 1
             ops = [
-                {"op": "put", "id": f"item-{n}", "group": GROUP, "run_id": "r", "completed": done, "total": 10**6}
+                {
+                    "op": "put",
+                    "id": f"item-{n}",
+                    "group": FOLLOWED_GROUP,
+                    "run_id": "r",
+                    "completed": done,
+                    "total": 10**6,
+                }
                 for n in range(LOADED_ITEMS)
             ]
             assert http.post("/api/v1/items:batch", json={"ops": ops}).is_success
