@@ -139,6 +139,9 @@ LIMIT_VIOLATIONS: Final[dict[str, Callable[[httpx.Client], dict[str, object]]]] 
         http, {"title": "x" * 201}
     ),
     "characters of a description or an error": lambda http: get_problem(http, {"error": "x" * 2001}),
+    "bytes of the output of a run": lambda http: http.post(
+        "/api/v1/items:batch", json=batch({"op": "put", "id": "output", "run_id": "r", "tail": "x" * 65_537})
+    ).json()["results"][0]["problem"],
     "characters of the name of a part": lambda http: get_problem(http, {"part": "x" * 65}),
     "items of a page": lambda http: http.get("/api/v1/items?limit=10001").json(),
     "runs of a page of the history": lambda http: http.get("/api/v1/history?limit=1001").json(),

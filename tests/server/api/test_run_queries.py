@@ -131,7 +131,7 @@ def test_timeline_lists_runs_of_a_day_by_default(module_server: RunningServer, h
     assert found["runs"] == [
         {
             "id": "day/1", "run_id": "r1", "group": "day", "title": "One", "status": "failed",
-            "started_at": rfc3339(START_TIME - HOUR_SECONDS), "error": "E: x",
+            "started_at": rfc3339(START_TIME - HOUR_SECONDS), "error": "E: x", "stop_requested_by": None,
             "ended_at": rfc3339(START_TIME - HOUR_SECONDS + 60),
         }
     ]  # fmt: skip
