@@ -66,6 +66,10 @@ class WebhookReceiver:
             assert self._condition.wait_for(lambda: len(self.received) >= count, seconds), self.received
             return list(self.received)
 
+    def respond(self, _: ReceivedRequest) -> bytes | Callable[[socket.socket], object]:
+        """Return the response to a request for which there is no script. It holds the lock of the receiver."""
+        return self.default_response
+
     def hang(self, _: socket.socket) -> None:
         """Send no response."""
         self.released.wait(60)
@@ -114,7 +118,7 @@ class WebhookReceiver:
                 body += chunk
             with self._condition:
                 self.received.append(ReceivedRequest(line, headers, body))
-                response = self.script.popleft() if self.script else self.default_response
+                response = self.script.popleft() if self.script else self.respond(self.received[-1])
                 self._condition.notify_all()
             if callable(response):
                 response(connection)

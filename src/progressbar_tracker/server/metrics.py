@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-TABLE_NAMES: Final = ("curves", "history", "items", "keys", "outbox", "samples", "sessions", "shares", "tails")
+TABLE_NAMES: Final = (
+    "curves", "history", "items", "keys", "kept_messages", "outbox", "samples", "sessions", "shares", "tails",
+)  # fmt: skip
 """The tables whose unreadable rows are counted."""
 
 ITEMS_PER_SLICE: Final = 1000
@@ -225,6 +227,7 @@ class Metrics:
             notifications.add_metric([channel, "delivered"], counts.delivered)
             notifications.add_metric([channel, "failed"], counts.failed)
             notifications.add_metric([channel, "given_up"], counts.given_up)
+            notifications.add_metric([channel, "edited"], counts.edited)
         yield notifications
         yield _make_gauge("progressbar_leader", (sources.is_leader(),))
         keys = Counter(key.type for key in sources.keyring.all())

@@ -420,6 +420,23 @@ NOTICE_COLUMNS: Final = ", ".join(Notice.__struct_fields__)
 """Comma-separated column names of :class:`Notice`, in field order."""
 
 
+class KeptMessage(msgspec.Struct, frozen=True):
+    """A message that a channel edits as long as a run lasts; ``is_final`` if it shows the end.
+
+    Attributes:
+        place: A hash of the destination, because the id has a meaning only there.
+        message_id: The id of the service; ``""`` if it cannot be edited.
+    """
+
+    channel: str
+    item_id: str
+    run_id: str
+    place: str
+    message_id: str
+    at: float
+    is_final: bool = False
+
+
 class DeliveryStats(msgspec.Struct, frozen=True):
     """The delivery statistics of a channel.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         EndedRun,
         EndStatus,
         Item,
+        KeptMessage,
         KeyRecord,
         Notice,
         PingTokenRecord,
@@ -262,12 +263,18 @@ class MarkNotice(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class KeepMessage(msgspec.Struct, frozen=True):
+    """Add or replace what is known about the message of a channel about a run."""
+
+    message: KeptMessage
+
+
 class TrimNotices(msgspec.Struct, frozen=True):
-    """Delete a slice of the finished notices.
+    """Delete a slice of the finished notices, and of the kept messages.
 
     Attributes:
-        before: Deletes notices from before this instant.
-        max_notices: Deletes the oldest notices beyond this number.
+        before: Deletes those from before this instant.
+        max_notices: Deletes the oldest of each beyond this number.
     """
 
     before: float
@@ -309,6 +316,7 @@ Write: TypeAlias = (
     | AddVapidKeys
     | AddNotice
     | MarkNotice
+    | KeepMessage
     | TrimNotices
     | Probe
 )

@@ -496,7 +496,7 @@ class Channel(TypedDict):
     """A channel of the operator's file, without its address and its secret."""
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NOTIFY_LENGTH, examples=["phone"])]
-    kind: Literal["webhook", "apprise"]
+    kind: Literal["webhook", "apprise", "ntfy", "slack", "discord", "telegram"]
     place: Annotated[str, Meta(description="The host of a webhook, or the service.", examples=["hooks.example.org"])]
     on: Annotated[list[str], Meta(description="The events that are sent.", examples=[["failed", "25%"]])]
     groups: list[str]

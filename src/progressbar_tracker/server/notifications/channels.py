@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import re
 import tomllib
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,12 +24,15 @@ from progressbar_tracker._models import MAX_GROUP_LENGTH, MAX_NOTIFY_LENGTH, for
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
+    from typing import Any
 
     from progressbar_tracker.server.models import Item
 
 logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
-ChannelKind: TypeAlias = Literal["webhook", "apprise"]
+ChannelKind: TypeAlias = Literal["webhook", "apprise", "ntfy", "slack", "discord", "telegram"]
+
+_KINDS: Final[dict[str, ChannelKind]] = {kind: kind for kind in get_args(ChannelKind)}
 
 EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "stuck", "late", "slower", "missed")
 """Events of an item, in addition to percentages."""
@@ -37,7 +40,44 @@ EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "stuck", "lat
 DEFAULT_EVENTS: Final = frozenset({"succeeded", "failed", "stalled", "stuck", "late", "missed"})
 """Events of a channel without ``on``."""
 
+END_EVENTS: Final = frozenset({"succeeded", "failed", "stopped"})
+
 MAX_CHANNELS: Final = 100
+
+
+class ChatKind(NamedTuple):
+    """How a kind of channel keeps one message for each run, within the limits that its service documents.
+
+    Attributes:
+        url: The address of the API; ``""`` if each channel has its own.
+        fields: Required fields.
+        edit_seconds: The shortest time between two edits of a message, by default.
+        edits_per_minute: The most requests of a channel, by default.
+    """
+
+    url: str
+    fields: tuple[str, ...]
+    edit_seconds: int
+    edits_per_minute: int
+
+
+CHAT_KINDS: Final[dict[str, ChatKind]] = {
+    # ntfy.sh refills one request in 5 s, and permits 250 messages a day.
+    "ntfy": ChatKind("", (), 300, 10),
+    # chat.update is of tier 3: 50 requests a minute.
+    "slack": ChatKind("https://slack.com/api", ("token", "to"), 10, 40),
+    # A webhook has 5 requests in 2 s, and its room 30 messages a minute.
+    "discord": ChatKind("", (), 10, 25),
+    # A group has 20 messages a minute.
+    "telegram": ChatKind("https://api.telegram.org", ("token", "to"), 15, 18),
+}
+
+MIN_EDIT_SECONDS: Final = 5
+MAX_EDIT_SECONDS: Final = 86400
+MAX_EDITS_PER_MINUTE: Final = 600
+MAX_KEPT_RUNS: Final = 100
+DEFAULT_KEPT_RUNS: Final = 20
+"""The most running items, and by default, of which a channel keeps messages at a time."""
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Of the channel file, and of each file that it names."""
@@ -55,7 +95,16 @@ _CHANNEL_FIELDS: Final = (
     "all",
     "allow_private",
     "tail",
+    "token",
+    "token_file",
+    "to",
+    "edit_seconds",
+    "edits_per_minute",
+    "max_runs",
 )
+_CHAT_FIELDS: Final = ("token", "token_file", "to", "edit_seconds", "edits_per_minute", "max_runs")
+_TOKEN_PATTERN: Final = re.compile(r"[!-~]{1,500}")
+_PLACE_PATTERN: Final = re.compile(r"[\w#@.:+-]{1,200}")
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +119,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         all: It subscribes to all items.
         allow_private: A webhook may connect to this machine or to a private network.
         tail: Messages contain the last lines of the output.
+        token: The secret of a chat service.
+        to: The room of a chat service.
+        edit_seconds: The shortest time between two edits of a message.
+        edits_per_minute: The most requests to a chat service.
+        max_runs: The most running items whose messages are edited at a time.
     """
 
     name: str
@@ -82,6 +136,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
     allow_private: bool = False
     tail: bool = False
+    token: str = ""
+    to: str = ""
+    edit_seconds: int = 0
+    edits_per_minute: int = 0
+    max_runs: int = 0
 
     def __repr__(self) -> str:
         return f"Channel(name={self.name!r}, kind={self.kind!r}, place={self.destination!r})"
@@ -100,6 +159,19 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     def events(self) -> list[str]:
         """The subscribed events and percentages, as in the file."""
         return [event for event in EVENT_NAMES if event in self.on] + [f"{percent}%" for percent in self.percents]
+
+    @property
+    def keeps_messages(self) -> bool:
+        """Whether it has one message for each run, which it edits."""
+        return self.kind in CHAT_KINDS
+
+    def wants(self, event: str) -> bool:
+        """Return whether an event of an accepted item is sent to it. A kept message always gets the end."""
+        return self.subscribes(event) or (self.keeps_messages and event in END_EVENTS)
+
+    def subscribes(self, event: str) -> bool:
+        """Return whether an event is among the subscribed ones."""
+        return event in self.on or (event.endswith("%") and int(event[:-1]) in self.percents)
 
     def accepts(self, item: Item) -> bool:
         """Return whether it subscribes to an item."""
@@ -120,6 +192,7 @@ class Channels:
         ConfigError: The file is invalid. The message is one sentence without secrets.
 
     Attributes:
+        kept: The channels that keep messages, by name.
         has_wildcard: Some channels subscribe to items that do not name them.
         percents: All subscribed percentages, in rising order.
     """
@@ -172,6 +245,7 @@ class Channels:
     def _replace_all(self, channels: Iterable[Channel]) -> None:
         self._channels: dict[str, Channel] = {channel.name: channel for channel in channels}
         self.has_channels = bool(self._channels)
+        self.kept = [channel for channel in self.all() if channel.keeps_messages]
         self.has_wildcard = any(channel.all or channel.groups for channel in self._channels.values())
         self.percents = tuple(sorted({percent for channel in self._channels.values() for percent in channel.percents}))
 
@@ -239,11 +313,16 @@ class _ChannelReader:
                 raise self._config_error(
                     field, f"unknown field {format_value(field)}; there are {', '.join(_CHANNEL_FIELDS)}"
                 )
-        url = self._read_secret(table, "url")
-        if url is None:
+        chat = CHAT_KINDS.get(str(table.get("kind")))
+        url = self._read_secret(table, "url") or (chat.url if chat else None)
+        if not url:
             raise self._config_error("", "url or url_file is missing")
         kind = self._read_kind(table, url)
         key = self._read_signing_key(table) if kind == "webhook" else None
+        for field in ("secret", "secret_file") if chat else _CHAT_FIELDS:
+            if field in table:
+                kinds = "webhooks only" if chat else f"the kinds {', '.join(CHAT_KINDS)}"
+                raise self._config_error(field, f"{field} is for {kinds}")
         if kind == "apprise":
             for field in ("secret", "secret_file", "allow_private"):
                 if field in table:
@@ -254,8 +333,35 @@ class _ChannelReader:
         return Channel(
             name=name, kind=kind, url=url, secret=key, on=on, percents=percents, groups=self._read_groups(table),
             all=self._read_flag(table, "all"), allow_private=self._read_flag(table, "allow_private"),
-            tail=self._read_flag(table, "tail"),
+            tail=self._read_flag(table, "tail"), **(self._read_chat(table, chat, url) if chat else {}),
         )  # fmt: skip
+
+    def _read_chat(self, table: Mapping[str, object], chat: ChatKind, url: str) -> dict[str, Any]:
+        token, to = self._read_secret(table, "token"), table.get("to")
+        for field, text, pattern in (("token", token, _TOKEN_PATTERN), ("to", to, _PLACE_PATTERN)):
+            if text is None and field in chat.fields:
+                raise self._config_error("", f"{field} is missing")
+            if text is not None and not (isinstance(text, str) and pattern.fullmatch(text)):
+                raise self._config_error(field, f"{field} must be a text of letters, digits and signs")
+        if not chat.url and not urlsplit(url).path.strip("/"):
+            raise self._config_error("url", "the url has no path: it names the topic or the webhook")
+        return {
+            "token": token or "",
+            "to": to or "",
+            "edit_seconds": self._read_number(
+                table, "edit_seconds", chat.edit_seconds, MIN_EDIT_SECONDS, MAX_EDIT_SECONDS
+            ),
+            "edits_per_minute": self._read_number(
+                table, "edits_per_minute", chat.edits_per_minute, 1, MAX_EDITS_PER_MINUTE
+            ),
+            "max_runs": self._read_number(table, "max_runs", DEFAULT_KEPT_RUNS, 1, MAX_KEPT_RUNS),
+        }
+
+    def _read_number(self, table: Mapping[str, object], field: str, default: int, least: int, most: int) -> int:
+        number = table.get(field, default)
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+            raise self._config_error(field, f"{field} must be a whole number from {least} to {most}")
+        return number
 
     def _read_kind(self, table: Mapping[str, object], url: str) -> ChannelKind:
         scheme = url.partition("://")[0].lower()
@@ -264,16 +370,16 @@ class _ChannelReader:
         kind = table.get("kind", "webhook" if scheme in ("http", "https") else "apprise")
         if kind == "apprise":
             return "apprise"
-        if kind != "webhook":
-            raise self._config_error("kind", f"kind must be webhook or apprise, not {format_value(kind)}")
+        if kind not in _KINDS:
+            raise self._config_error("kind", f"kind must be one of {', '.join(_KINDS)}, not {format_value(kind)}")
         try:
             parts = urlsplit(url)
             is_valid = scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_valid = False
         if not is_valid:
-            raise self._config_error("url", "the url of a webhook must be an http:// or https:// address with a host")
-        return "webhook"
+            raise self._config_error("url", f"the url of a {kind} must be an http:// or https:// address with a host")
+        return _KINDS[str(kind)]
 
     def _read_signing_key(self, table: Mapping[str, object]) -> bytes | None:
         secret = self._read_secret(table, "secret")

@@ -23,14 +23,15 @@ from progressbar_tracker.server.logs import log_event
 from progressbar_tracker.server.models import MAX_RETRY_SECONDS, MAX_WAITING_NOTICES, PUSH_CHANNEL_PREFIX, Notice
 from progressbar_tracker.server.mutations import MarkNotice, TrimNotices
 from progressbar_tracker.server.stores.base import StoreError
-from progressbar_tracker.server.threads import run_in_daemon_thread
 
 from . import messages
+from .apprise_messages import send_with_apprise
+from .kept_messages import KeptMessages
 from .web_push import EndpointGoneError
 from .webhooks import DeliveryError, Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from progressbar_tracker.server.stores.base import Store
 
@@ -66,9 +67,6 @@ CLOSE_GRACE_SECONDS: Final = 1.0
 PUSH_LABEL: Final = "web push"
 """Counts the messages to all push subscriptions; no channel has a space in its name."""
 
-SEND_TIMEOUT: Final = 30.0
-"""Seconds for one message through Apprise."""
-
 
 class DeliveryCounts:
     """Delivery counters of one channel since the start of the server.
@@ -77,12 +75,13 @@ class DeliveryCounts:
         delivered: Messages.
         failed: Attempts.
         given_up: Messages that are not retried.
+        edited: States of running items.
     """
 
-    __slots__ = ("delivered", "failed", "given_up")
+    __slots__ = ("delivered", "edited", "failed", "given_up")
 
     def __init__(self) -> None:
-        self.delivered = self.failed = self.given_up = 0
+        self.delivered = self.failed = self.given_up = self.edited = 0
 
 
 class OutboxDispatcher:
@@ -100,6 +99,7 @@ class OutboxDispatcher:
         web_push: Returns the sender of messages to push subscriptions, given a sender of requests.
 
     Attributes:
+        kept: The messages that are edited.
         counts: Delivery counters by channel name.
         waiting_count: Messages in the outbox that wait, counted once a minute; 0 unless this server is the leader.
     """
@@ -130,6 +130,9 @@ class OutboxDispatcher:
         self._webhooks = webhooks or Webhooks()
         self._send_message = send_message or send_with_apprise
         self._web_push = None if web_push is None else web_push(self._webhooks)
+        self.kept = KeptMessages(
+            store, self._webhooks, self._read_tail, public_url=public_url, clock=clock, monotonic=self._monotonic
+        )
         self._disabled: dict[str, Channel] = {}
         self._backoff_until: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -255,6 +258,7 @@ class OutboxDispatcher:
         for mark in list(self._unrecorded.values()):
             if mark is not None and not await self._record_result(mark):
                 return False
+        await self.kept.save_pending()
         self._jumps.poll()
         self._trim(now)
         self._backoff_until = {name: until for name, until in self._backoff_until.items() if until > self._monotonic()}
@@ -264,11 +268,40 @@ class OutboxDispatcher:
             if notice.notice_id not in self._unrecorded:
                 by_channel.setdefault(notice.channel, []).append(notice)
         for name, notices in by_channel.items():
-            self._busy.add(name)
-            task = asyncio.create_task(self._deliver(name, notices))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start_task(name, self._deliver(name, notices))
+        for channel in self.kept.find_ready(self._channels):
+            # After the messages of the outbox, which may be ends.
+            name = channel.name
+            if name not in self._busy and name not in self._backoff_until and not self.is_disabled(name):
+                self._start_task(name, self._send_state(channel))
         return len(due) == BATCH_SIZE and bool(by_channel)
+
+    def _start_task(self, name: str, work: Coroutine[None, None, None]) -> None:
+        self._busy.add(name)
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_state(self, channel: Channel) -> None:
+        """Send one state of a running item. A failed one is replaced by a newer one, and is not retried."""
+        name = channel.name
+        counts = self.counts.setdefault(name, DeliveryCounts())
+        try:
+            if await self.kept.send_state(channel):
+                counts.edited += 1
+        except DeliveryError as error:
+            counts.failed += 1
+            self._disable(name, error)
+            self._pause_channel(name, error)
+        except Exception:
+            logger.exception("the states for %s could not be sent", name)
+            self._backoff_until[name] = self._monotonic() + MAX_BACKOFF_SECONDS / 60
+        else:
+            self._failures.pop(name, None)
+        finally:
+            self._busy.discard(name)
+            assert self._wake is not None
+            self._wake.set()
 
     async def _deliver(self, name: str, notices: Sequence[Notice]) -> None:
         try:
@@ -295,6 +328,8 @@ class OutboxDispatcher:
             # The failure of another message counts as an attempt for this one.
             await self._give_up(notice, "nothing for this channel could be delivered for a day", counts)
             return True
+        if await self._postpone(notice):
+            return name not in self._backoff_until
         try:
             await self._send_notice(notice)
         except DeliveryError as error:
@@ -303,6 +338,21 @@ class OutboxDispatcher:
         self._failures.pop(name, None)
         log_event("message delivered", channel=name, event=notice.event, item=notice.item_id)
         return await self._record_result(MarkNotice(notice.notice_id, notice.attempts, delivered_at=self._clock()))
+
+    async def _postpone(self, notice: Notice) -> bool:
+        """Let a message wait for the limits of its channel; return whether it waits."""
+        channel = self._channels.get(notice.channel)
+        if channel is None or not channel.keeps_messages:
+            return False
+        wait = self.kept.find_wait(channel)
+        if wait > 0:
+            self._backoff_until[notice.channel] = self._monotonic() + wait
+            return True
+        delay = self.kept.find_delay(channel, notice)
+        if delay > 0:
+            next_at = self._clock() + min(delay, MAX_RETRY_SECONDS)
+            await self._record_result(MarkNotice(notice.notice_id, notice.attempts, next_at=next_at))
+        return delay > 0
 
     def _find_refusal(self, notice: Notice) -> str | None:
         """Return why a message is given up without an attempt, or ``None``."""
@@ -323,9 +373,8 @@ class OutboxDispatcher:
         await self._send(channel, notice)
 
     async def _handle_failure(self, notice: Notice, error: DeliveryError, counts: DeliveryCounts) -> bool:
-        name, now, attempts, failed_at = notice.channel, self._clock(), notice.attempts + 1, self._monotonic()
+        name, now, attempts = notice.channel, self._clock(), notice.attempts + 1
         counts.failed += 1
-        channel = self._channels.get(name)
         if isinstance(error, EndpointGoneError):
             assert self._web_push is not None
             counts.given_up += 1
@@ -336,27 +385,41 @@ class OutboxDispatcher:
             self._web_push.end(name, error)
             return True
         if error.is_gone:
-            if channel is not None:
-                self._disabled[name] = channel
-                logger.warning(
-                    "the channel %s is off until its entry changes or the server is started: %s", name, error
-                )
+            self._disable(name, error)
             await self._give_up(notice, str(error), counts)
             return True
+        self._pause_channel(name, error)
         if self._is_too_old(notice):
             await self._give_up(replace(notice, attempts=attempts), str(error), counts)
         else:
-            pause = self._uniform(0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20)))
+            pause = error.retry_after
+            if pause is None:
+                pause = self._uniform(
+                    0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20))
+                )
             await self._record_result(MarkNotice(notice.notice_id, attempts, next_at=now + pause, error=str(error)))
-        # Pause the channel: its other messages would probably fail, too. The pause is short, because the failure may
-        # concern only this message.
+        return False
+
+    def _disable(self, name: str, error: DeliveryError) -> None:
+        """Disable a channel of the operator whose receiver unsubscribed."""
+        channel = self._channels.get(name)
+        if error.is_gone and channel is not None:
+            self._disabled[name] = channel
+            logger.warning("the channel %s is off until its entry changes or the server is started: %s", name, error)
+
+    def _pause_channel(self, name: str, error: DeliveryError) -> None:
+        """Pause a channel: its other messages would probably fail, too.
+
+        The pause is short, because the failure may concern only this message, unless the receiver names its length.
+        """
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        self._backoff_until[name] = failed_at + self._uniform(
-            0.0, min(MAX_BACKOFF_SECONDS / 60, MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
-        )
+        pause = error.retry_after
+        if pause is None:
+            longest = min(MAX_BACKOFF_SECONDS / 60, MIN_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 20))
+            pause = self._uniform(0.0, longest)
+        self._backoff_until[name] = self._monotonic() + pause
         if failures == 1:
             logger.warning("a message to %s was not delivered and is retried: %s", name, error)
-        return False
 
     def _is_too_old(self, notice: Notice) -> bool:
         return self._clock() - notice.at >= MAX_MESSAGE_AGE and self._jumps.is_settled(MAX_MESSAGE_AGE)
@@ -380,6 +443,9 @@ class OutboxDispatcher:
         return True
 
     async def _send(self, channel: Channel, notice: Notice) -> None:
+        if channel.keeps_messages:
+            await self.kept.send(channel, notice)
+            return
         tail = self._read_tail(notice) if channel.tail else ""
         if channel.kind == "webhook":
             await self._webhooks.send(
@@ -411,38 +477,3 @@ class OutboxDispatcher:
 
 def _is_push(notice: Notice) -> bool:
     return notice.channel.startswith(PUSH_CHANNEL_PREFIX)
-
-
-async def send_with_apprise(channel: Channel, message: messages.Message) -> None:
-    """Send a message through Apprise.
-
-    Raises:
-        DeliveryError: It was not delivered.
-    """
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            reason = await run_in_daemon_thread(lambda: _call_apprise(channel, message))
-    except TimeoutError:
-        reason = f"{channel.destination} did not answer within {SEND_TIMEOUT:.0f} s"
-    except Exception as error:  # noqa: BLE001  # a plug-in may raise any error, and its text may contain the URL
-        reason = f"apprise failed: {type(error).__name__}"
-    if reason is not None:
-        raise DeliveryError(reason)
-
-
-def _call_apprise(channel: Channel, message: messages.Message) -> str | None:
-    """Send a message; return the reason of a failure."""
-    try:
-        import apprise
-    except ImportError:
-        return "this kind needs the apprise package: pip install apprise"
-    # A redirect could lead to any address. Apprise must neither add to the text nor interpret it.
-    asset = apprise.AppriseAsset(
-        app_id="progressbar-tracker", app_desc="Progress", secure_logging=True, http_redirects=False,
-        interpret_escapes=False,
-    )  # fmt: skip
-    service = apprise.Apprise(asset=asset)
-    if not service.add(channel.url):
-        return "apprise does not know such an address"
-    sent = service.notify(body=message.text, title=message.title, body_format=apprise.NotifyFormat.TEXT)
-    return None if sent else f"{channel.destination} did not take it; the lines of apprise in the log may say why"

@@ -128,7 +128,7 @@ def build_notices(
         if not channel.accepts(item):
             continue
         for event, key in events:
-            if event in channel.on or (event.endswith("%") and int(event[:-1]) in channel.percents):
+            if channel.wants(event):
                 body = body or serializer.encode_item(item, now).decode()
                 notice_id = make_notice_id(channel.name, item.id, item.run_id, event, key)
                 notice = Notice(

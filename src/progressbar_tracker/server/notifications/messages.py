@@ -21,6 +21,7 @@ from progressbar_tracker._text import format_duration
 from progressbar_tracker.server.items.serializer import item_url, run_url
 from progressbar_tracker.server.models import Notice, rfc3339
 
+from .chat_services import ChatText
 from .events import MISSED_EVENT
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ MAX_TEXT_LENGTH: Final = 1000
 
 TEST_EVENT: Final = "test"
 """Pseudo-event of a test message."""
+
+PROGRESS_EVENT: Final = "progress"
+"""Pseudo-event of a running item, of which a message shows the current state."""
+
+LOST_EVENT: Final = "lost"
+"""Pseudo-event of a run that was deleted, or replaced by another one, before it ended."""
+
+BAR_CELLS: Final = 20
 
 
 class Message(NamedTuple):
@@ -63,11 +72,39 @@ def render_webhook(notice: Notice, public_url: str = "", tail: str = "") -> byte
 
 def render_message(notice: Notice, public_url: str = "", tail: str = "") -> Message:
     """Return title and text, with the end of the output and a link to the run's page if the public URL is known."""
+    title, lines = _render_lines(notice, tail)
+    return Message(title, "\n".join(filter(None, [*lines, _page_url(notice, public_url)])))
+
+
+def render_chat(notice: Notice, public_url: str = "", tail: str = "") -> ChatText:
+    """Return the text of a message that is edited: with a bar, and with the state instead of an event."""
+    title, lines = _render_lines(notice, tail)
+    if notice.event not in (TEST_EVENT, MISSED_EVENT):
+        lines = [_render_bar(json.loads(notice.body)), *lines]
+    is_expected = notice.event in (PROGRESS_EVENT, LOST_EVENT)
+    return ChatText(
+        title, "\n".join(filter(None, lines)), _page_url(notice, public_url),
+        urgency=0 if is_expected else 2 if notice.event == "failed" else 1,
+    )  # fmt: skip
+
+
+def _render_bar(item: Mapping[str, object]) -> str:
+    value, completed, total = item["value"], item.get("completed"), item.get("total")
+    assert isinstance(value, int | float)
+    assert completed is None or isinstance(completed, int | float)
+    assert total is None or isinstance(total, int | float)
+    if is_indeterminate(completed, total, str(item.get("status"))):
+        return ""
+    cells = min(max(int(value * BAR_CELLS), 0), BAR_CELLS)
+    return "▓" * cells + "░" * (BAR_CELLS - cells)
+
+
+def _render_lines(notice: Notice, tail: str) -> tuple[str, list[str]]:
     if notice.event == TEST_EVENT:
-        return Message(f"A test of {notice.channel}", "Messages of the progress server arrive here.")
+        return f"A test of {notice.channel}", ["Messages of the progress server arrive here."]
     item: Mapping[str, object] = json.loads(notice.body)
     if notice.event == MISSED_EVENT:
-        return _render_missed(notice, item, public_url)
+        return _render_missed(item)
     name = " ".join(str(item.get("title") or item["id"]).split())
     estimate = format_estimate(item, notice.at)
     lines = [
@@ -77,12 +114,11 @@ def render_message(notice: Notice, public_url: str = "", tail: str = "") -> Mess
         ", ".join(filter(None, (estimate, format_basis(item) if estimate else ""))),
         _origin_line(item),
         "\n".join(tail.split("\n")[-MAX_TEXT_LINES:])[-MAX_TEXT_LENGTH:],
-        _page_url(notice, public_url),
     ]
-    return Message(f"{name} {_phrase_event(notice.event, item, notice.at)}", "\n".join(filter(None, lines)))
+    return f"{name} {_phrase_event(notice.event, item, notice.at)}", lines
 
 
-def _render_missed(notice: Notice, schedule: Mapping[str, object], public_url: str) -> Message:
+def _render_missed(schedule: Mapping[str, object]) -> tuple[str, list[str]]:
     name = " ".join(str(schedule.get("title") or schedule["id"]).split())
     every = schedule.get("every")
     rule = (
@@ -95,9 +131,8 @@ def _render_missed(notice: Notice, schedule: Mapping[str, object], public_url: s
         f"expected at {schedule['expected_at']} ({rule})",
         f"started last at {started_at}" if started_at else "",
         str(schedule["id"]),
-        _page_url(notice, public_url),
     ]
-    return Message(f"{name} has not started", "\n".join(filter(None, lines)))
+    return f"{name} has not started", lines
 
 
 MAX_PUSH_BYTES: Final = 3993
@@ -143,6 +178,8 @@ def _encode_push(document: Mapping[str, object]) -> bytes:
 
 
 def _phrase_event(event: str, item: Mapping[str, object], at: float) -> str:
+    if event == PROGRESS_EVENT:
+        event = next((flag for flag in ("stalled", "stuck", "late", "slower") if item.get(flag)), "running")
     if event == "stuck":
         silence = format_silence({**item, "stuck": True, "stalled": False}, at)
         return f"has made {silence or 'no progress'}"
@@ -163,7 +200,7 @@ def _page_url(notice: Notice, public_url: str) -> str:
 
 _EVENT_PHRASES: Final = {
     "succeeded": "has succeeded", "failed": "has failed", "stopped": "was stopped", "late": "is late",
-    "stalled": "gives no sign of life",
+    "stalled": "gives no sign of life", "running": "is running", LOST_EVENT: "is not followed any more",
 }  # fmt: skip
 
 

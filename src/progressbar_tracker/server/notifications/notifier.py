@@ -9,6 +9,7 @@ from .channels import Channels
 from .dispatcher import OutboxDispatcher
 from .events import OverdueWatch, build_missed_notices, build_notices, find_change_events, find_condition_event
 from .followers import build_push_notices, find_missed_ends
+from .run_follower import RunFollower
 from .web_push import WebPush
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Notifier:
         self.dispatcher = OutboxDispatcher(
             store, self.channels, public_url=public_url, is_leader=is_leader, clock=clock, web_push=make_web_push
         )
+        self.run_follower = RunFollower(self.channels, self.dispatcher.kept, serializer)
         self._store = store
         self._serializer = serializer
         self._is_leader = is_leader
@@ -163,7 +165,7 @@ class Notifier:
             return
         if self._store.commit_stats.is_failing:
             self._watch.pause(now)
-        writes: list[AddNotice] = []
+        writes = self.run_follower.sweep(board, now, is_leader=self._is_leader())
         for item, events in self._watch.poll(overdue_ids, board.get, board.snapshot, now, is_leader=self._is_leader()):
             writes += self._build_all(item, events, now)
         if writes:

@@ -2,7 +2,8 @@
 
 DNS rebinding could point the operator's host name at an internal address. So each name is resolved once, every address
 of it is checked, and the connection uses a checked address, with the name in TLS and ``Host``. Redirects and proxies
-from the environment are not followed. Only the status of a response is read.
+from the environment are not followed. Only the status of a response is read, and of a chat service the beginning of
+the body.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import functools
 import hashlib
 import hmac
 import socket
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 import httpx
@@ -40,11 +41,21 @@ class DeliveryError(Exception):
 
     Attributes:
         is_gone: The receiver unsubscribed.
+        retry_after: Seconds for which the receiver wants no request.
     """
 
-    def __init__(self, reason: str, *, is_gone: bool = False) -> None:
+    def __init__(self, reason: str, *, is_gone: bool = False, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.is_gone = is_gone
+        self.retry_after = retry_after
+
+
+class WebhookResponse(NamedTuple):
+    """A response: its status, its headers in lower case, and the beginning of its body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
 
 
 def sign_headers(notice_id: str, at: int, body: bytes, secret: bytes | None) -> dict[str, str]:
@@ -131,8 +142,8 @@ class Webhooks:
         Raises:
             DeliveryError: It did not answer with success.
         """
-        status = await self._request("GET", channel.url, {}, b"", allow_private=channel.allow_private)
-        self._check_status(channel.url, status)
+        response = await self._request("GET", channel.url, {}, b"", allow_private=channel.allow_private)
+        self._check_status(channel.url, response.status)
 
     @staticmethod
     def _check_status(address: str, status: int) -> None:
@@ -155,24 +166,49 @@ class Webhooks:
         Raises:
             DeliveryError: The address is not permitted, or there is no response. The text has only the host.
         """
-        return await self._request("POST", address, headers, body, allow_private=allow_private)
+        return (await self._request("POST", address, headers, body, allow_private=allow_private)).status
+
+    async def exchange(
+        self, method: str, address: str, headers: dict[str, str], body: bytes, *, allow_private: bool
+    ) -> WebhookResponse:
+        """Send one request, and return the response with its body; else like :meth:`post`."""
+        return await self._request(
+            method, address, headers, body, allow_private=allow_private, max_bytes=MAX_RESPONSE_BYTES
+        )
 
     async def _request(
-        self, method: str, address: str, headers: dict[str, str], body: bytes, *, allow_private: bool
-    ) -> int:
+        self,
+        method: str,
+        address: str,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        allow_private: bool,
+        max_bytes: int = 0,
+    ) -> WebhookResponse:
         url = httpx.URL(address)
         host = url.raw_host.decode("ascii")
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._exchange(method, url, host, headers, body, allow_private=allow_private)
+                return await self._exchange(
+                    method, url, host, headers, body, allow_private=allow_private, max_bytes=max_bytes
+                )
         except (TimeoutError, httpx.TimeoutException):
             raise DeliveryError(f"{host} did not answer within {self._timeout:.0f} s") from None
         except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise DeliveryError(f"{host}: {summarize_error(error)[:200]}") from None
 
     async def _exchange(
-        self, method: str, url: httpx.URL, host: str, headers: dict[str, str], body: bytes, *, allow_private: bool
-    ) -> int:
+        self,
+        method: str,
+        url: httpx.URL,
+        host: str,
+        headers: dict[str, str],
+        body: bytes,
+        *,
+        allow_private: bool,
+        max_bytes: int,
+    ) -> WebhookResponse:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -204,13 +240,29 @@ class Webhooks:
                     if n + 1 == len(candidates):
                         raise
                     continue
-                await response.aclose()
-                return response.status_code
+                try:
+                    text = await _read_start(response, max_bytes)
+                finally:
+                    await response.aclose()
+                return WebhookResponse(response.status_code, dict(response.headers), text)
             raise DeliveryError(f"{host} stands for no address")
         finally:
             if self._transport is None:
                 await transport.aclose()
 
+
+async def _read_start(response: httpx.Response, max_bytes: int) -> bytes:
+    data = b""
+    if max_bytes:
+        async for chunk in response.aiter_raw():
+            data += chunk
+            if len(data) >= max_bytes:
+                break
+    return data[:max_bytes]
+
+
+MAX_RESPONSE_BYTES: Final = 65536
+"""Of the body of a chat service."""
 
 STEP_FRACTION: Final = 0.8
 """Part of the remaining time for the steps of a connection. A step that times out closes its connection; a cancelled

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         EndedRun,
         EndStatus,
         Item,
+        KeptMessage,
         KeyRecord,
         Notice,
         PingTokenRecord,
@@ -355,6 +356,9 @@ class Store(WriteQueue, Protocol):
             limit: Maximum number of notices.
             excluded_channels: Channels to skip.
         """
+
+    def read_kept_message(self, channel: str, item_id: str, run_id: str) -> KeptMessage | None:
+        """Return the message of a channel about a run, or ``None``. May block: use a thread."""
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return the delivery statistics of each channel, from the retained notices. May block: use a thread."""

@@ -22,6 +22,7 @@ from progressbar_tracker.server.mutations import (
     AddNotice,
     AddSample,
     DropItem,
+    KeepMessage,
     MarkSchedules,
     SaveCurve,
     SaveItem,
@@ -284,6 +285,8 @@ def get_queue_key(write: Write) -> object:
             return TrimTails, owner_id
         case AddNotice(notice):
             return AddNotice, notice.notice_id
+        case KeepMessage(message):
+            return KeepMessage, message.channel, message.item_id, message.run_id
         case TouchSchedule(id=schedule_id):
             return TouchSchedule, schedule_id
         case TrimNotices() | MarkSchedules():

@@ -28,6 +28,7 @@ from progressbar_tracker.server.models import (
     EndedRun,
     EndStatus,
     Item,
+    KeptMessage,
     KeyRecord,
     Notice,
     PingTokenRecord,
@@ -72,7 +73,7 @@ _encode = msgspec.json.Encoder().encode
 _END_STATUSES: Final = frozenset(get_args(EndStatus))
 _TABLE_NAMES: Final[dict[type, str]] = {
     KeyRecord: "keys", SessionRecord: "sessions", ShareRecord: "shares", Sample: "samples", SampledRun: "samples",
-    Notice: "outbox", DeliveryStats: "outbox", PingTokenRecord: "ping_tokens",
+    Notice: "outbox", KeptMessage: "kept_messages", DeliveryStats: "outbox", PingTokenRecord: "ping_tokens",
 }  # fmt: skip
 
 

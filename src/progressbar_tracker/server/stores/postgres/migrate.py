@@ -51,6 +51,7 @@ class MigrationSummary(NamedTuple):
     subscriptions: int = 0
     secrets: int = 0
     ping_tokens: int = 0
+    kept_messages: int = 0
 
 
 def migrate_database(source: Path, url: str) -> MigrationSummary:
@@ -123,6 +124,12 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     f"COPY outbox ({_OUTBOX_COLUMNS}) FROM STDIN",
                     file.execute(f"SELECT {_OUTBOX_COLUMNS} FROM outbox"),  # noqa: S608
                 )
+                kept_messages = _copy_rows(
+                    cursor,
+                    "COPY kept_messages FROM STDIN",
+                    # A boolean, and not the number of SQLite.
+                    ((*row[:-1], bool(row[-1])) for row in file.execute("SELECT * FROM kept_messages")),
+                )
                 # Without a log of these changes, a server that runs on the database reads everything again.
                 cursor.execute("UPDATE meta SET rev = rev + 1, credentials_rev = credentials_rev + 1")
                 rows.require_count(cursor, 1)
@@ -141,6 +148,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                     len(state.subscriptions),
                     int(bool(state.vapid_keys)),
                     len(state.ping_tokens),
+                    kept_messages,
                 )
                 _verify_counts(cursor, file, summary)
         except psycopg.Error as error:
@@ -184,6 +192,7 @@ def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: Migra
     for table, count in (
         ("items", summary.items), ("history", summary.runs), ("samples", summary.samples), ("outbox", summary.notices),
         ("curves", summary.curves), ("tails", summary.tails), ("schedules", summary.schedules),
+        ("kept_messages", summary.kept_messages),
     ):  # fmt: skip
         (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
         after = _count_rows(cursor, table)

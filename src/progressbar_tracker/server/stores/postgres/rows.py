@@ -18,6 +18,7 @@ from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
     Item,
+    KeptMessage,
     KeyRecord,
     Notice,
     PingTokenRecord,
@@ -35,6 +36,7 @@ from progressbar_tracker.server.mutations import (
     DropSession,
     DropShare,
     DropSubscription,
+    KeepMessage,
     MarkNotice,
     SaveKey,
     SavePingToken,
@@ -333,7 +335,20 @@ def execute_write(cursor: Cursor, write: Write) -> None:
                 "body = CASE WHEN %s::float8 IS NULL THEN '' ELSE body END WHERE notice_id = %s",
                 [attempts, next_at, delivered_at, error, next_at, notice_id],
             )
+        case KeepMessage(message):
+            cursor.execute(
+                "INSERT INTO kept_messages VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (channel, item_id, run_id) "
+                "DO UPDATE SET place = excluded.place, message_id = excluded.message_id, at = excluded.at, "
+                "is_final = excluded.is_final",
+                [*astuple(message)],
+            )
         case TrimNotices(before, most):
+            cursor.execute(
+                "DELETE FROM kept_messages WHERE (channel, item_id, run_id) IN (SELECT channel, item_id, run_id "
+                "FROM kept_messages WHERE at < greatest(%s, (SELECT at FROM kept_messages ORDER BY at DESC "
+                "LIMIT 1 OFFSET %s)) ORDER BY at LIMIT %s)",
+                [before, max(most - 1, 0), TRIM_BATCH_SIZE],
+            )
             cursor.execute(
                 "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
                 "at < greatest(%s, (SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET %s)) "
@@ -413,6 +428,14 @@ def read_due_notices(
         [now, now + MAX_RETRY_SECONDS, list(excluded_channels)],
     )
     return read_notices(result, limit)
+
+
+def read_kept_message(connection: Connection, channel: str, item_id: str, run_id: str) -> KeptMessage | None:
+    """Return the message of a channel about a run, or ``None``."""
+    result = connection.execute(
+        "SELECT * FROM kept_messages WHERE channel = %s AND item_id = %s AND run_id = %s", [channel, item_id, run_id]
+    )
+    return next(iter(parse_records(KeptMessage, result)), None)
 
 
 def read_delivery_stats(connection: Connection) -> list[DeliveryStats]:

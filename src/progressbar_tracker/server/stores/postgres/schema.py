@@ -231,6 +231,19 @@ MIGRATIONS: Final[tuple[tuple[LiteralString, ...], ...]] = (
         "CREATE INDEX tails_owner ON tails (owner, at, size)",
     ),
     ("ALTER TABLE runs ADD COLUMN stop_requested_by text", FILL_REQUESTERS),
+    (  # messages of chat services that channels edit
+        """CREATE TABLE kept_messages (
+            channel text COLLATE "C",
+            item_id text COLLATE "C",
+            run_id text COLLATE "C",
+            place text NOT NULL,
+            message_id text NOT NULL,
+            at double precision NOT NULL,
+            is_final boolean NOT NULL,
+            PRIMARY KEY (channel, item_id, run_id)
+        )""",
+        "CREATE INDEX kept_messages_at ON kept_messages (at)",
+    ),
 )
 
 

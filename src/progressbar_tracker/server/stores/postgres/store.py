@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import (
         DeliveryStats,
         Item,
+        KeptMessage,
         KeyRecord,
         Notice,
         RunRow,
@@ -303,6 +304,11 @@ class PostgresStore(GroupCommitStore):
         """Return the notices that are due, longest due first."""
         with self._borrow_connection() as connection:
             return rows.read_due_notices(connection, now, limit, excluded_channels)
+
+    def read_kept_message(self, channel: str, item_id: str, run_id: str) -> KeptMessage | None:
+        """Return the message of a channel about a run, or ``None``."""
+        with self._borrow_connection() as connection:
+            return rows.read_kept_message(connection, channel, item_id, run_id)
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return the delivery statistics of each channel."""

@@ -197,4 +197,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             FROM history WHERE history.n = runs.n
         ) WHERE status = 'stopped'""",
     ),
+    (  # messages of chat services that channels edit
+        """CREATE TABLE kept_messages (
+            channel TEXT NOT NULL,
+            item_id TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            place TEXT NOT NULL,
+            message_id TEXT NOT NULL,
+            at REAL NOT NULL,
+            is_final INTEGER NOT NULL,
+            PRIMARY KEY (channel, item_id, run_id)
+        ) STRICT""",
+        "CREATE INDEX kept_messages_at ON kept_messages (at)",
+    ),
 )

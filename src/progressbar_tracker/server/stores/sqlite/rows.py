@@ -28,6 +28,7 @@ from progressbar_tracker.server.mutations import (
     DropSession,
     DropShare,
     DropSubscription,
+    KeepMessage,
     MarkNotice,
     MarkSchedules,
     Probe,
@@ -232,7 +233,14 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 "body = CASE WHEN ? IS NULL THEN '' ELSE body END WHERE notice_id = ?",
                 (attempts, next_at, delivered_at, error, next_at, notice_id),
             )
+        case KeepMessage(message):
+            connection.execute("INSERT OR REPLACE INTO kept_messages VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(message))
         case TrimNotices(before, most):
+            connection.execute(
+                "DELETE FROM kept_messages WHERE rowid IN (SELECT rowid FROM kept_messages WHERE at < max(?, coalesce("
+                "(SELECT at FROM kept_messages ORDER BY at DESC LIMIT 1 OFFSET ?), -1)) ORDER BY at LIMIT ?)",
+                (before, max(most - 1, 0), NOTICE_TRIM_SIZE),
+            )
             connection.execute(
                 "DELETE FROM outbox WHERE notice_id IN (SELECT notice_id FROM outbox WHERE next_at IS NULL AND "
                 "at < max(?, coalesce((SELECT at FROM outbox WHERE next_at IS NULL ORDER BY at DESC LIMIT 1 OFFSET ?), "
@@ -245,6 +253,8 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 "UPDATE meta SET value = max(value + 1, ?) WHERE name = 'probed_at'", (int(at * 1_000_000),)
             )
 
+
+KEPT_MESSAGE_QUERY: Final = "SELECT * FROM kept_messages WHERE channel = ? AND item_id = ? AND run_id = ?"
 
 DELIVERY_STATS_QUERY: Final = (
     "SELECT channel, sum(next_at IS NOT NULL), sum(delivered_at IS NOT NULL), "

@@ -19,6 +19,7 @@ from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     NOTICE_COLUMNS,
     DeliveryStats,
+    KeptMessage,
     KeyRecord,
     Notice,
     PingTokenRecord,
@@ -67,6 +68,7 @@ from .rows import (
     CURVES_QUERY,
     DELIVERY_STATS_QUERY,
     FORMER_RUNS_QUERIES,
+    KEPT_MESSAGE_QUERY,
     is_secret_retired,
     read_database_id,
     read_keys,
@@ -336,6 +338,12 @@ class SqliteStore(GroupCommitStore):
                 (now, now + MAX_RETRY_SECONDS, _encode(list(excluded_channels)).decode()),
             )
             return read_notices(rows, limit)
+
+    def read_kept_message(self, channel: str, item_id: str, run_id: str) -> KeptMessage | None:
+        """Return the message of a channel about a run, or ``None``."""
+        with self._history_lock, _ErrorTranslation():
+            rows = self._history_connection.execute(KEPT_MESSAGE_QUERY, (channel, item_id, run_id)).fetchall()
+        return next(iter(parse_records(KeptMessage, rows)), None)
 
     def read_delivery_stats(self) -> list[DeliveryStats]:
         """Return the delivery statistics of each channel."""
