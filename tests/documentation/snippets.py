@@ -211,7 +211,7 @@ def check_toml(snippet: Snippet, folder: Path) -> None:
     path.write_text(snippet.code, "utf-8")
     if "channels" in table:
         for channel in table["channels"].values():
-            for name in ("url_file", "secret_file"):
+            for name in ("url_file", "secret_file", "token_file"):
                 if name in channel:
                     text = "https://hooks.example.org/a" if name == "url_file" else "whsec_" + "A" * 32
                     (folder / channel[name]).write_text(text, "utf-8")

@@ -139,12 +139,13 @@ def test_notifications_are_counted_by_channel_and_result(
     make_server: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = make_server()
-    counts = SimpleNamespace(delivered=3, failed=2, given_up=1)
+    counts = SimpleNamespace(delivered=3, failed=2, given_up=1, edited=4)
     monkeypatch.setattr(served.background.app.services.notifier.dispatcher, "counts", {"phone": counts})
     assert read_metrics(served)["progressbar_notifications_total"] == {
         make_labels(channel="phone", result="delivered"): 3,
         make_labels(channel="phone", result="failed"): 2,
         make_labels(channel="phone", result="given_up"): 1,
+        make_labels(channel="phone", result="edited"): 4,
     }
 
 

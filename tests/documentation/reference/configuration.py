@@ -34,7 +34,8 @@ OTHER_VARIABLES: Final = {
 CHANNEL_FIELDS: Final = {
     "url": "The destination. `http` and `https` are webhooks; any other scheme is an address of Apprise.",
     "url_file": "A file with the URL, relative to this file.",
-    "kind": "`webhook` or `apprise`, if the URL does not decide it.",
+    "kind": "`webhook` or `apprise`, if the URL does not decide it; or `ntfy`, `slack`, `discord`, `telegram`, whose "
+    "messages are [edited](../how-to/live-messages.md).",
     "secret": "Signs webhooks: `whsec_` and 24 to 64 bytes in base64.",
     "secret_file": "A file with the secret.",
     "on": "The events: {events}, and `1%` to `99%`. By default {defaults}.",
@@ -42,6 +43,12 @@ CHANNEL_FIELDS: Final = {
     "all": "`true`: all items notify the channel.",
     "allow_private": "`true`: the webhook may have an address of this machine or of a private network.",
     "tail": "`true`: messages contain the last lines of the output of the run.",
+    "token": "The token of `slack`, `telegram` or `ntfy`.",
+    "token_file": "A file with the token.",
+    "to": "The room of `slack` or `telegram`.",
+    "edit_seconds": "The shortest time between two edits of a message: {least} to {most}.",
+    "edits_per_minute": "The most requests to the service in any minute: 1 to {edits}.",
+    "max_runs": "The most running items whose messages are edited at a time: 1 to {runs}.",
 }
 
 PAGE_HEAD: Final = """\
@@ -101,7 +108,17 @@ def render_page() -> str:
     names = {name: [each for each in channels.EVENT_NAMES if each in channels.DEFAULT_EVENTS] for name in ("defaults",)}
     events = _list_code(channels.EVENT_NAMES)
     rows = [
-        (f"`{name}`", text.format(events=events, defaults=_list_code(names["defaults"])))
+        (
+            f"`{name}`",
+            text.format(
+                events=events,
+                defaults=_list_code(names["defaults"]),
+                least=channels.MIN_EDIT_SECONDS,
+                most=channels.MAX_EDIT_SECONDS,
+                edits=channels.MAX_EDITS_PER_MINUTE,
+                runs=channels.MAX_KEPT_RUNS,
+            ),
+        )
         for name, text in CHANNEL_FIELDS.items()
     ]
     return PAGE_HEAD.format(

@@ -100,7 +100,18 @@ def test_kind_overrides_the_scheme(channels_path: Path) -> None:
     assert (slack.kind, slack.destination) == ("apprise", "https")
 
 
+def test_chat_service_has_its_address_and_limits_by_default(channels_path: Path) -> None:
+    (channels_path.parent / "token").write_text(f"xoxb-{HIDDEN_TEXT}\n")
+    channels = write_channels(channels_path, '[channels.x]\nkind = "slack"\ntoken_file = "token"\nto = "#progress"\n')
+    (channel,) = channels.kept
+    assert (channel.url, channel.token, channel.to) == ("https://slack.com/api", f"xoxb-{HIDDEN_TEXT}", "#progress")
+    assert (channel.edit_seconds, channel.edits_per_minute, channel.max_runs) == (10, 40, 20)
+    assert HIDDEN_TEXT not in repr(channels) + repr(channel) + channel.destination
+
+
 HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
+
+SLACK_CHANNEL = f'[channels.x]\nkind = "slack"\ntoken = "xoxb-{HIDDEN_TEXT}"\nto = "#a"\n'
 
 
 @pytest.mark.parametrize(
@@ -114,7 +125,7 @@ HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
         (HOOK_CHANNEL + "groups = [1]\n", " line 4: channels.x: groups must be a list of texts"),
         (HOOK_CHANNEL + 'groups = [""]\n', " line 4: channels.x: groups must be names of 1 to 200 characters"),
         (HOOK_CHANNEL + 'all = "yes"\n', " line 4: channels.x: all must be true or false"),
-        (HOOK_CHANNEL + 'kind = "fax"\n', " line 4: channels.x: kind must be webhook or apprise, not 'fax'"),
+        (HOOK_CHANNEL + 'kind = "fax"\n', " line 4: channels.x: kind must be one of webhook, apprise, ntfy, "),
         (
             HOOK_CHANNEL + f'secret = "{HIDDEN_TEXT}"\n',
             " line 4: channels.x: secret must be whsec_ and 24 to 64 bytes in base64",
@@ -137,6 +148,20 @@ HOOK_CHANNEL = '[channels.x]\n\nurl = "https://h.example/"\n'
         ("[channels]\nx = 3\n", " line 2: channels.x: must be a table [channels.x]"),
         (f'[channels.x]\nurl = "{HIDDEN_TEXT}\n', " is no TOML: Illegal character "),
         ("\n".join(f'[channels.c{n}]\nurl = "ntfy://t"' for n in range(101)), " has 101 channels; 100 are the most"),
+        (HOOK_CHANNEL + 'to = "#a"\n', " line 4: channels.x: to is for the kinds ntfy, slack, discord, telegram"),
+        (
+            SLACK_CHANNEL + f'secret = "{HIDDEN_TEXT}"\n',
+            " line 5: channels.x: secret is for webhooks only",
+        ),
+        ('[channels.x]\nkind = "slack"\nto = "#a"\n', " line 1: channels.x: token is missing"),
+        ('[channels.x]\nkind = "telegram"\ntoken = "1:a"\n', " line 1: channels.x: to is missing"),
+        ('[channels.x]\nkind = "discord"\n', " line 1: channels.x: url or url_file is missing"),
+        ('[channels.x]\nkind = "ntfy"\nurl = "https://ntfy.sh"\n', " line 3: channels.x: the url has no path"),
+        ('[channels.x]\nkind = "ntfy"\nurl = "ntfy://topic"\n', " line 3: channels.x: the url of a ntfy must be "),
+        (SLACK_CHANNEL.replace("xoxb-", "a\\n"), " line 3: channels.x: token must be a text of letters, digits and "),
+        (SLACK_CHANNEL + "edit_seconds = 4\n", " line 5: channels.x: edit_seconds must be a whole number from 5 to 8"),
+        (SLACK_CHANNEL + "edits_per_minute = true\n", " line 5: channels.x: edits_per_minute must be a whole number "),
+        (SLACK_CHANNEL + "max_runs = 101\n", " line 5: channels.x: max_runs must be a whole number from 1 to 100"),
     ],
 )
 def test_config_error_names_line_and_no_secret(channels_path: Path, text: str, message: str) -> None:

@@ -15,6 +15,7 @@ from progressbar_tracker.server.items.curves import Curve, StoredCurve, encode_c
 from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
+    KeptMessage,
     Notice,
     Part,
     PingTokenRecord,
@@ -39,6 +40,7 @@ from progressbar_tracker.server.mutations import (
     DropSession,
     DropShare,
     DropSubscription,
+    KeepMessage,
     MarkNotice,
     MarkSchedules,
     Probe,
@@ -473,6 +475,33 @@ def test_closed_store_refuses_commits_and_closes_twice(reopen: Callable[[], Stor
     store.close()
     with pytest.raises(StoreError):
         commit_writes(store, SaveItem(make_item()))
+
+
+def make_message(run_id: str = "r", **fields: object) -> KeptMessage:
+    return KeptMessage(**{"channel": "chat", "item_id": "a", "run_id": run_id, "place": "p", "message_id": "C1/2.5",
+                          "at": 5.0, **fields})  # fmt: skip
+
+
+def test_kept_message_of_each_run_is_stored(reopen: Callable[[], Store]) -> None:
+    latest = make_message(message_id="", at=6.0, is_final=True)
+    commit_writes(reopen(), KeepMessage(make_message()), KeepMessage(make_message("s")), KeepMessage(latest))
+    store = reopen()
+    assert store.read_kept_message("chat", "a", "r") == latest
+    assert store.read_kept_message("chat", "a", "s") == make_message("s")
+    assert store.read_kept_message("other", "a", "r") is None
+
+
+def test_trim_deletes_the_oldest_kept_messages(reopen: Callable[[], Store]) -> None:
+    store = reopen()
+
+    def list_kept() -> list[int]:
+        return [number for number in range(5) if store.read_kept_message("chat", "a", str(number))]
+
+    commit_writes(store, *(KeepMessage(make_message(str(number), at=float(number))) for number in range(5)))
+    commit_writes(store, TrimNotices(2.0, 100))
+    assert list_kept() == [2, 3, 4]
+    commit_writes(store, TrimNotices(0.0, 2))
+    assert list_kept() == [3, 4]
 
 
 def make_notice(name: str = "n", **fields: object) -> Notice:

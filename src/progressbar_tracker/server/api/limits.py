@@ -28,6 +28,7 @@ from progressbar_tracker.server.http.request import MAX_TEXT_LENGTH
 from progressbar_tracker.server.items import board, samples, tail_quota, transition
 from progressbar_tracker.server.models import MAX_WAITING_PUSHES
 from progressbar_tracker.server.notifications import dispatcher
+from progressbar_tracker.server.notifications.channels import MAX_EDITS_PER_MINUTE, MAX_KEPT_RUNS
 from progressbar_tracker.server.schedules import recurrence
 from progressbar_tracker.server.schedules import table as schedule_table
 
@@ -113,6 +114,10 @@ def list_limits(settings: Settings) -> list[Limit]:
         Limit(
             "browsers signed in with one key, or as administrator", sessions.MAX_SESSIONS, "The oldest is signed out."
         ),
+        Limit(
+            "runs whose messages a channel edits at a time", MAX_KEPT_RUNS, "The others have a message at their end."
+        ),
+        Limit("requests a minute of a channel that edits messages", MAX_EDITS_PER_MINUTE, "The message waits."),
         Limit(
             "delivered and abandoned messages to channels",
             dispatcher.MAX_DONE_MESSAGES,

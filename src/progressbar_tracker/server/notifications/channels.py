@@ -32,7 +32,7 @@ logger = logging.getLogger("progressbar_tracker.server.notifications.channels")
 
 ChannelKind: TypeAlias = Literal["webhook", "apprise", "ntfy", "slack", "discord", "telegram"]
 
-_KINDS: Final[dict[str, ChannelKind]] = {kind: kind for kind in get_args(ChannelKind)}
+_CHANNEL_KINDS: Final[dict[str, ChannelKind]] = {kind: kind for kind in get_args(ChannelKind)}
 
 EVENT_NAMES: Final = ("succeeded", "failed", "stopped", "stalled", "stuck", "late", "slower", "missed")
 """Events of an item, in addition to percentages."""
@@ -77,7 +77,7 @@ MAX_EDIT_SECONDS: Final = 86400
 MAX_EDITS_PER_MINUTE: Final = 600
 MAX_KEPT_RUNS: Final = 100
 DEFAULT_KEPT_RUNS: Final = 20
-"""The most running items, and by default, of which a channel keeps messages at a time."""
+"""The most running items whose messages a channel edits, and the default."""
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Of the channel file, and of each file that it names."""
@@ -370,8 +370,10 @@ class _ChannelReader:
         kind = table.get("kind", "webhook" if scheme in ("http", "https") else "apprise")
         if kind == "apprise":
             return "apprise"
-        if kind not in _KINDS:
-            raise self._config_error("kind", f"kind must be one of {', '.join(_KINDS)}, not {format_value(kind)}")
+        if kind not in _CHANNEL_KINDS:
+            raise self._config_error(
+                "kind", f"kind must be one of {', '.join(_CHANNEL_KINDS)}, not {format_value(kind)}"
+            )
         try:
             parts = urlsplit(url)
             is_valid = scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -379,7 +381,7 @@ class _ChannelReader:
             is_valid = False
         if not is_valid:
             raise self._config_error("url", f"the url of a {kind} must be an http:// or https:// address with a host")
-        return _KINDS[str(kind)]
+        return _CHANNEL_KINDS[str(kind)]
 
     def _read_signing_key(self, table: Mapping[str, object]) -> bytes | None:
         secret = self._read_secret(table, "secret")

@@ -1,13 +1,9 @@
 """Requests to the APIs of chat services that can edit a message, and what their responses mean. Pure.
 
-================  =============================================  ==================================================
-service           edit                                           repeated request after an unknown outcome
-================  =============================================  ==================================================
-ntfy 2.16         a message with the same ``sequence_id``        replaces the first: the server chooses the id
-Slack             ``chat.update`` with channel and ``ts``        a second message: the API has no idempotency key
-Discord           ``PATCH`` of the message of a webhook          a second message, likewise
-Telegram          ``editMessageText`` with chat and message      a second message, likewise
-================  =============================================  ==================================================
+ntfy 2.16 edits a message if another one has the same ``sequence_id``, which the server chooses. So a repeated request
+changes nothing. Slack has ``chat.update``, Discord ``PATCH`` of the message of a webhook, and Telegram
+``editMessageText``. These have no idempotency key: a request that is repeated after an unknown outcome sends a second
+message.
 
 The texts of an item come from programs. So no service may read a mention or markup in them.
 """
@@ -48,7 +44,7 @@ class MessageGoneError(Exception):
 
 
 class ChatText(NamedTuple):
-    """What a message says.
+    """The text of a message.
 
     Attributes:
         urgency: 0 while the run is as expected, 1 at an event, 2 at a failure.
@@ -96,7 +92,7 @@ class MessageRef(NamedTuple):
 
 def build_request(channel: Channel, ref: MessageRef, text: ChatText) -> ChatRequest:
     """Return the request that sends a message, or that edits the one with an id."""
-    return _BUILDERS[channel.kind](channel, ref, _shorten(text))
+    return _REQUEST_BUILDERS[channel.kind](channel, ref, _shorten(text))
 
 
 def read_response(channel: Channel, ref: MessageRef, response: WebhookResponse) -> str:
@@ -116,7 +112,7 @@ def read_response(channel: Channel, ref: MessageRef, response: WebhookResponse) 
         raise DeliveryError(
             f"{channel.destination} wants fewer requests (429)", retry_after=_read_retry_after(response, document)
         )
-    message_id = _READERS[channel.kind](channel, ref, response.status, document)
+    message_id = _RESPONSE_READERS[channel.kind](channel, ref, response.status, document)
     if message_id and not _ID_PATTERN.fullmatch(message_id):
         raise DeliveryError(f"{channel.destination} answered with an id that is not one")
     return message_id
@@ -298,9 +294,9 @@ def _name_error(error: object) -> str:
     return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,60}", error) else ""
 
 
-_BUILDERS: Final[dict[str, Callable[[Channel, MessageRef, ChatText], ChatRequest]]] = {
+_REQUEST_BUILDERS: Final[dict[str, Callable[[Channel, MessageRef, ChatText], ChatRequest]]] = {
     "ntfy": _build_ntfy, "slack": _build_slack, "discord": _build_discord, "telegram": _build_telegram,
 }  # fmt: skip
-_READERS: Final[dict[str, Callable[[Channel, MessageRef, int, dict[str, Any]], str]]] = {
+_RESPONSE_READERS: Final[dict[str, Callable[[Channel, MessageRef, int, dict[str, Any]], str]]] = {
     "ntfy": _read_ntfy, "slack": _read_slack, "discord": _read_discord, "telegram": _read_telegram,
 }  # fmt: skip

@@ -388,15 +388,13 @@ class OutboxDispatcher:
             self._disable(name, error)
             await self._give_up(notice, str(error), counts)
             return True
+        pause = error.retry_after
+        if pause is None:
+            pause = self._uniform(0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20)))
         self._pause_channel(name, error)
         if self._is_too_old(notice):
             await self._give_up(replace(notice, attempts=attempts), str(error), counts)
         else:
-            pause = error.retry_after
-            if pause is None:
-                pause = self._uniform(
-                    0.0, min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2.0 ** min(notice.attempts, 20))
-                )
             await self._record_result(MarkNotice(notice.notice_id, attempts, next_at=now + pause, error=str(error)))
         return False
 

@@ -47,7 +47,7 @@ logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher"
 BUDGET_SECONDS: Final = 60.0
 
 MAX_REMEMBERED_MESSAGES: Final = 10_000
-"""Of which the time and the text of the latest edit are remembered."""
+"""The most messages whose latest edit is remembered."""
 
 TOUCH_SECONDS: Final = 86400.0
 """Age from which the record of an edited message is stored again, so that it is not trimmed."""

@@ -35,7 +35,7 @@ TEST_EVENT: Final = "test"
 """Pseudo-event of a test message."""
 
 PROGRESS_EVENT: Final = "progress"
-"""Pseudo-event of a running item, of which a message shows the current state."""
+"""Pseudo-event of a running item: a message shows its current state."""
 
 LOST_EVENT: Final = "lost"
 """Pseudo-event of a run that was deleted, or replaced by another one, before it ended."""
