@@ -425,14 +425,13 @@ class KeptMessage(msgspec.Struct, frozen=True):
 
     Attributes:
         place: A hash of the destination, because the id has a meaning only there.
-        message_id: The id of the service; ``""`` if it cannot be edited.
     """
 
     channel: str
     item_id: str
     run_id: str
     place: str
-    message_id: str
+    message_id: str  # "" if the service cannot edit
     at: float
     is_final: bool = False
 

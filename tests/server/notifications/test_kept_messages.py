@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.chat_services import ChatService
+    from tests.support.clock import ManualClock
     from tests.support.postgres import Cluster
     from tests.support.server import RunningServer
 
@@ -86,6 +87,15 @@ def get_channel(served: RunningServer) -> dict[str, object]:
 
 def wait_until_delivered(served: RunningServer, count: int = 1) -> None:
     wait_until(lambda: get_channel(served)["delivered"] == count)
+
+
+def wait_for_state(clock: ManualClock, service: ChatService, text: str) -> list[list[str]]:
+    """Wait for a state of a running item. One that was offered before the change may be sent first."""
+    count = len(service.received)
+    clock.advance(11)
+    service.wait(count + 1)
+    clock.advance(11)
+    return service.wait_for_text(text)
 
 
 # The message of a run.
@@ -313,8 +323,7 @@ def test_state_that_failed_is_followed_by_a_newer_one(
     counts = served.background.app.services.notifier.dispatcher.counts
     wait_until(lambda: "chat" in counts and counts["chat"].failed == 1)
     patch_item(served, completed=30)
-    served.clock.advance(11)
-    assert len(service.wait_for_text("30 of 100")) == 1
+    assert len(wait_for_state(served.clock, service, "30 of 100")) == 1
     assert "VerySecret" not in caplog.text
 
 
@@ -388,8 +397,7 @@ def test_restart_continues_with_the_message(
     wait_until(lambda: served.background.store.read_kept_message("chat", "a", "r") is not None)
     served.restart()
     patch_item(served, completed=50)
-    served.clock.advance(11)
-    service.wait_for_text("50 of 100")
+    wait_for_state(served.clock, service, "50 of 100")
     patch_item(served, status="succeeded")
     (states,) = service.wait_for_text("has succeeded")
     assert "has succeeded" not in states[0]
@@ -459,8 +467,7 @@ def test_one_of_several_servers_keeps_the_message(replicas: ServerGroup, service
     wait_until(lambda: follower.background.store.read_kept_message("chat", "a", "r") is not None)
     leader.stop()
     patch_item(follower, completed=50)
-    replicas.clock.advance(11)
-    service.wait_for_text("50 of 100")
+    wait_for_state(replicas.clock, service, "50 of 100")
     patch_item(follower, status="succeeded")
     assert len(service.wait_for_text("has succeeded")) == 1
     follower.stop()

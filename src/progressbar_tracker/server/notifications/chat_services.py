@@ -143,7 +143,7 @@ def _make_body(document: dict[str, object]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
-_ID_PATTERN: Final = re.compile(r"(\w+/)?[\w.-]{1,100}", re.ASCII)
+_ID_PATTERN: Final = re.compile(r"(\w{1,100}/)?[\w.-]{1,100}", re.ASCII)
 _JSON_HEADERS: Final = {"content-type": "application/json; charset=utf-8"}
 
 

@@ -148,7 +148,7 @@ class KeptMessages:
         return max(self._find_interval_wait(channel, _get_key(notice)), 0.0)
 
     async def send_state(self, channel: Channel) -> bool:
-        """Send the state that has waited longest for its edit; return whether there was one.
+        """Send the state that has waited longest for its edit; return whether there was a request.
 
         Raises:
             DeliveryError: It was refused, or its outcome is unknown. The next sweep offers a newer one.
@@ -159,12 +159,10 @@ class KeptMessages:
                 return False
             key = min(offers, key=lambda each: self._sent[each][0] if each in self._sent else float("-inf"))
             state = offers.pop(key)
-        if self.is_due(channel, state.item_id, state.run_id):
-            await self.send(channel, state)
-        return True
+        return self.is_due(channel, state.item_id, state.run_id) and await self.send(channel, state)
 
-    async def send(self, channel: Channel, notice: Notice) -> None:
-        """Send a message, or edit the one of its run.
+    async def send(self, channel: Channel, notice: Notice) -> bool:
+        """Send a message, or edit the one of its run; return whether there was a request.
 
         Raises:
             DeliveryError: It was refused, or its outcome is unknown.
@@ -172,27 +170,30 @@ class KeptMessages:
         text = render_chat(notice, self._public_url, self._read_tail(notice) if channel.tail else "")
         if notice.event in (TEST_EVENT, MISSED_EVENT):
             await self._request(channel, chat_services.make_message_key(channel.name, notice.notice_id, ""), text)
-            return
+            return True
         key, place, event = _get_key(notice), chat_services.hash_place(channel), notice.event
+        if event == PROGRESS_EVENT and self._shows(key, text):
+            return False  # the next change need not wait
         record = self._read_record(key)
         if record is not None and self._is_outdated(notice, record):
-            return
+            return False
         is_final = event in END_EVENTS or event == LOST_EVENT
         has_message = record is not None and record.place == place
         message_id = record.message_id if record is not None and has_message else ""
         # A service that cannot edit gets the subscribed events, each as a message.
-        if message_id or (event == PROGRESS_EVENT and not has_message) or channel.subscribes(event):
-            started = self._monotonic()
-            if not message_id or not self._shows(key, text) or is_final:
-                message_id = await self._send_or_edit(channel, key, text, message_id)
-            self._remember(key, started, notice.at, text)
+        is_sent = bool(message_id) or (event == PROGRESS_EVENT and not has_message) or channel.subscribes(event)
+        started = self._monotonic()
+        if is_sent:
+            message_id = await self._send_or_edit(channel, key, text, message_id)
             self._warn_without_edits(channel, message_id)
-        elif not is_final:
-            return
+        self._remember(key, started, notice.at, text)
+        if not (is_sent or is_final):
+            return False
         now = self._clock()
         stored = KeptMessage(*key, place, message_id, now, is_final or (record is not None and record.is_final))
         if record is None or replace(record, at=now) != stored or now - record.at > TOUCH_SECONDS:
             await self._save(key, stored)
+        return is_sent
 
     async def save_pending(self) -> None:
         """Store the ids that could not be stored."""
