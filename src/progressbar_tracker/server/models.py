@@ -420,22 +420,6 @@ NOTICE_COLUMNS: Final = ", ".join(Notice.__struct_fields__)
 """Comma-separated column names of :class:`Notice`, in field order."""
 
 
-class KeptMessage(msgspec.Struct, frozen=True):
-    """A message that a channel edits as long as a run lasts; ``is_final`` if it shows the end.
-
-    Attributes:
-        place: A hash of the destination, because the id has a meaning only there.
-    """
-
-    channel: str
-    item_id: str
-    run_id: str
-    place: str
-    message_id: str  # "" if the service cannot edit
-    at: float
-    is_final: bool = False
-
-
 class DeliveryStats(msgspec.Struct, frozen=True):
     """The delivery statistics of a channel.
 

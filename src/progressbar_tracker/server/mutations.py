@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         EndedRun,
         EndStatus,
         Item,
-        KeptMessage,
         KeyRecord,
         Notice,
         PingTokenRecord,
@@ -261,6 +260,22 @@ class MarkNotice(msgspec.Struct, frozen=True):
     next_at: float | None = None
     delivered_at: float | None = None
     error: str | None = None
+
+
+class KeptMessage(msgspec.Struct, frozen=True):
+    """A message that a channel edits as long as a run lasts; ``is_final`` if it shows the end.
+
+    Attributes:
+        place: A hash of the destination, because the id has a meaning only there.
+    """
+
+    channel: str
+    item_id: str
+    run_id: str
+    place: str
+    message_id: str  # "" if the service cannot edit
+    at: float
+    is_final: bool = False
 
 
 class KeepMessage(msgspec.Struct, frozen=True):

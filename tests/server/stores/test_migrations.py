@@ -71,7 +71,7 @@ VERSION_STATEMENTS: dict[int, list[tuple[str, tuple[object, ...]]]] = {
         ),
     ],
     14: [("INSERT INTO schedules (id, state) VALUES ('live', ?)", (msgspec.json.encode(OLD_SCHEDULE).decode(),))],
-    17: [("INSERT INTO kept_messages VALUES ('chat', 'live', 'r', 'p', '1000', 1.0, 0)", ())],
+    19: [("INSERT INTO kept_messages VALUES ('chat', 'live', 'r', 'p', '1000', 1.0, 0)", ())],
 }
 
 
@@ -106,7 +106,7 @@ def test_database_of_each_old_schema_is_migrated_completely(version: int, tmp_pa
     assert [list(stored.curve.positions) for stored in loaded.curves] == ([[0.0, 1.0]] if version >= 11 else [])
     assert list(store.read_former_runs(["job-*"], by="pattern")) == (["job-*"] if version >= 11 else [])
     kept = store.read_kept_message("chat", "live", "r")
-    assert (kept is not None and kept.message_id) == (version >= 17 and "1000")
+    assert (kept is not None and kept.message_id) == (version >= 19 and "1000")
     store.close()
     opened = sqlite3.connect(path)
     assert opened.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -15,7 +15,6 @@ from progressbar_tracker.server.items.curves import Curve, StoredCurve, encode_c
 from progressbar_tracker.server.models import (
     DeliveryStats,
     EndedRun,
-    KeptMessage,
     Notice,
     Part,
     PingTokenRecord,
@@ -41,6 +40,7 @@ from progressbar_tracker.server.mutations import (
     DropShare,
     DropSubscription,
     KeepMessage,
+    KeptMessage,
     MarkNotice,
     MarkSchedules,
     Probe,

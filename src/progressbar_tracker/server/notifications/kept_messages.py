@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from progressbar_tracker.server.models import KeptMessage, Notice
-from progressbar_tracker.server.mutations import KeepMessage
+from progressbar_tracker.server.mutations import KeepMessage, KeptMessage
 from progressbar_tracker.server.stores.base import StoreError
 
 from . import chat_services
@@ -34,6 +33,7 @@ from .webhooks import DeliveryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from progressbar_tracker.server.models import Notice
     from progressbar_tracker.server.stores.base import Store
 
     from .channels import Channel, Channels

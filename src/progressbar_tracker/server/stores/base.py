@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         EndedRun,
         EndStatus,
         Item,
-        KeptMessage,
         KeyRecord,
         Notice,
         PingTokenRecord,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
         ShareRecord,
         StoredTail,
     )
-    from progressbar_tracker.server.mutations import Write
+    from progressbar_tracker.server.mutations import KeptMessage, Write
     from progressbar_tracker.server.pools import Cancellation
 
 

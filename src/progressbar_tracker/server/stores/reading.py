@@ -28,7 +28,6 @@ from progressbar_tracker.server.models import (
     EndedRun,
     EndStatus,
     Item,
-    KeptMessage,
     KeyRecord,
     Notice,
     PingTokenRecord,
@@ -42,6 +41,7 @@ from progressbar_tracker.server.models import (
     StoredTail,
     extract_error_line,
 )
+from progressbar_tracker.server.mutations import KeptMessage
 
 from .base import HistoryRow
 

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from progressbar_tracker.server.models import (
         DeliveryStats,
         Item,
-        KeptMessage,
         KeyRecord,
         Notice,
         RunRow,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
         ScheduleRecord,
         StoredTail,
     )
+    from progressbar_tracker.server.mutations import KeptMessage
     from progressbar_tracker.server.pools import Cancellation
 
 MAX_READ_CONNECTIONS: Final = 6

@@ -19,7 +19,6 @@ from progressbar_tracker.server.models import (
     MAX_RETRY_SECONDS,
     NOTICE_COLUMNS,
     DeliveryStats,
-    KeptMessage,
     KeyRecord,
     Notice,
     PingTokenRecord,
@@ -34,6 +33,7 @@ from progressbar_tracker.server.models import (
     StoredTail,
     intern_texts,
 )
+from progressbar_tracker.server.mutations import KeptMessage
 from progressbar_tracker.server.stores.base import (
     ALL_RUNS,
     HistoryFilter,
