@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 from contextlib import contextmanager
@@ -399,13 +400,16 @@ class HeldStore:
 
     @contextmanager
     def hold_reads(self) -> Iterator[None]:
-        """Hold reads of the history, of curves, of samples and of delivery statistics."""
+        """Hold what requests read of the history, of curves, of samples and of delivery statistics.
+
+        Reads of the server's own work pass: those of the dispatcher, and others that nothing can cancel.
+        """
         names = (
             "read_history", "read_timeline", "read_recent_runs", "read_curves", "read_samples", "read_delivery_stats",
             "read_tail",
         )  # fmt: skip
         for name in names:
-            setattr(self._store, name, self._wrap(getattr(self._store, name)))
+            setattr(self._store, name, self._hold_read(getattr(self._store, name)))
         try:
             yield
         finally:
@@ -437,10 +441,14 @@ class HeldStore:
             self.released.set()
             self._store.submit = submit
 
-    def _wrap(self, work: Callable[..., object]) -> Callable[..., object]:
+    def _hold_read(self, read: Callable[..., object]) -> Callable[..., object]:
+        is_cancellable = "cancellation" in inspect.signature(read).parameters
+
         def held(*arguments: object, **named: object) -> object:
-            self.reached.set()
-            self.released.wait(HOLD_SECONDS)
-            return work(*arguments, **named)
+            is_dispatcher = threading.current_thread().name == "progressbar-dispatcher"
+            if not is_dispatcher and ("cancellation" in named or not is_cancellable):
+                self.reached.set()
+                self.released.wait(HOLD_SECONDS)
+            return read(*arguments, **named)
 
         return held
