@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from progressbar_tracker.server.items.curves import Curve, encode_curve
-from progressbar_tracker.server.models import EndedRun, Notice, StoredTail
-from progressbar_tracker.server.mutations import AddHistory, AddNotice, SaveCurve, SaveTail
+from progressbar_tracker.server.models import EndedRun, Notice, StopRequest, StoredTail
+from progressbar_tracker.server.mutations import AddHistory, AddNotice, KeepMessage, KeptMessage, SaveCurve, SaveTail
 from tests.support.items import make_item
 from tests.support.server import start_server
 from tests.support.waiting import wait_until
@@ -63,6 +63,50 @@ def test_migrate_moves_all_data_and_every_key_works(filled_database, postgres_ur
         assert list(former.curve.positions) == [0.0, 1.0]
         assert writer.patch("/api/v1/items/item 20", json={"completed": 50}).status_code == 200
         assert httpx.get(f"{server.url}/{share}").status_code == 200
+
+
+@pytest.fixture
+def migrate_writes(tmp_path, postgres_url, command):
+    """Return a function that commits writes to a file, migrates it, and returns the store that has them then."""
+    servers = []
+
+    def migrate(*writes):
+        path = tmp_path / "progress.db"
+        with start_server(path) as server:
+            server.store.commit(writes).result(60)
+        done = command("migrate", "--from", path, "--to", postgres_url)
+        assert (done.code, done.err) == (0, "")
+        servers.append(start_server(postgres_url))
+        return servers[0].store
+
+    yield migrate
+    for server in servers:
+        server.close()
+
+
+def test_migrate_moves_the_messages_of_chat_services(migrate_writes):
+    messages = [
+        KeptMessage("chat", "a", "r", "place", "C1/17.5", 1.5),
+        KeptMessage("chat", "b", "r", "place", "", 2.5, is_final=True),
+        KeptMessage("phone", "a", "r", "other place", "1001", 3.5),
+    ]
+    store = migrate_writes(*map(KeepMessage, messages))
+    assert [store.read_kept_message(*key) for key in (("chat", "a", "r"), ("chat", "b", "r"), ("phone", "a", "r"))] == (
+        messages
+    )
+
+
+@pytest.mark.parametrize("name", ["ci", "Zoë ✓", 'the "night" shift', "a\\b", "tab\tand\nline"])
+def test_migrate_moves_the_requester_of_a_stop(migrate_writes, name):
+    runs = [
+        EndedRun(make_item("stopped", stop_request=StopRequest(2.5, name), status="stopped"), "stopped", 3.0),
+        EndedRun(make_item("unrequested", status="stopped"), "stopped", 4.0),
+    ]
+    store = migrate_writes(*map(AddHistory, runs))
+    found = store.read_recent_runs(["stopped", "unrequested"], limit=9)
+    assert {run.id: run.stop_requested_by for rows in found.values() for run in rows} == {
+        "stopped": name, "unrequested": None,
+    }  # fmt: skip
 
 
 def test_migrate_leaves_a_database_with_items_alone(filled_database, postgres_url, command):

@@ -64,9 +64,9 @@ FILL_RUNS: Final[tuple[LiteralString, ...]] = (
 """Fill the table of runs from the history."""
 
 FILL_REQUESTERS: Final[LiteralString] = (
-    # By a pattern, because a row may have invalid JSON. A name with a quotation mark is not found.
-    """UPDATE runs SET stop_requested_by =
-    substring(history.state from '"stop_request":\\{"at":[0-9.e+]+,"by":"([^"\\\\]+)"')
+    # By a pattern, because a row may have invalid JSON. Its match is a valid JSON string.
+    r"""UPDATE runs SET stop_requested_by = CAST(substring(history.state from
+    '"stop_request":\{"at":[0-9.e+]+,"by":("(?:[^"\\[:cntrl:]]|\\["\\/bfnrt])*")') AS json) #>> '{}'
     FROM history WHERE history.n = runs.n AND runs.status = 'stopped'"""
 )
 """Fill the requesters of stops from the history."""
