@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 
@@ -237,6 +237,18 @@ def test_pointer_on_a_run_shows_details_and_click_opens_it(put, visit_today):
     expect(details).not_to_contain_text("traceback")
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 5)
     page.wait_for_url("**Train?run=old")
+
+
+def test_details_of_a_stopped_run_name_the_requester(server, put, group, visit_today):
+    put("Train", run_id="r", stoppable=True)
+    server.http.post(f"/api/v1/items/{quote(group + '/Train', safe='')}:stop", json={}).raise_for_status()
+    put("Train", run_id="r", status="stopped")
+    put("Train", run_id="next", status="succeeded")
+    page = visit_today("&range=1h")
+    focus_first_run(page).press("Home")
+    link = page.locator(".timeline-run.is-focused[tabindex='0']")
+    expect(link).to_have_accessible_name(re.compile("stop requested by ci"))
+    expect(page.locator(".timeline-details")).to_contain_text("stop requested by ci")
 
 
 def test_first_touch_shows_details_and_second_opens(put, visit_today):

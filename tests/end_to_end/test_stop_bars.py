@@ -52,6 +52,10 @@ with Progress() as progress:
 import progressbar
 with progressbar.ProgressBar() as bar:
     for row in bar(Rows()): time.sleep(0.01)""",
+    "progressbar2 by next()": """
+import progressbar
+bar = progressbar.ProgressBar()(Rows())
+while next(bar, None) is not None: time.sleep(0.01)""",
     "click": "import click\nwith click.progressbar(Rows()) as bar:\n  for row in bar: time.sleep(0.01)",
     "typer": "import typer\nwith typer.progressbar(Rows()) as bar:\n  for row in bar: time.sleep(0.01)",
     "enlighten": """
@@ -78,6 +82,10 @@ with alive_bar(1_000_000) as bar:
 import progressbar
 bar = progressbar.ProgressBar(max_value=1_000_000)
 for step in range(1_000_000): bar.update(step); time.sleep(0.01)""",
+    "progressbar2 by next()": """
+import progressbar
+bar = progressbar.ProgressBar(max_value=1_000_000)
+while True: next(bar); time.sleep(0.01)""",
     "click": """
 import click
 with click.progressbar(length=1_000_000) as bar:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 
 from tests.support.connections import find_free_port, open_client
+from tests.support.waiting import wait_until
 
 ADMIN_KEY = "the-admin-key-of-these-tests"
 
@@ -81,3 +82,18 @@ class ServerProcess:
     def http(self, key=ADMIN_KEY):
         """Return a client, by default with the admin key."""
         return open_client(self.url, key)
+
+
+def find_leader(*processes):
+    """Wait until one of the servers on a database is the leader, and return it."""
+
+    def list_leaders():
+        return [process for process in processes if "\nprogressbar_leader 1.0" in read_metrics(process)]
+
+    wait_until(lambda: len(list_leaders()) == 1)
+    return list_leaders()[0]
+
+
+def read_metrics(process):
+    with process.http() as http:
+        return http.get("/metrics").raise_for_status().text

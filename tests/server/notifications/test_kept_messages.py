@@ -9,13 +9,15 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pytest
 
 from progressbar_tracker.server import maintenance
 from progressbar_tracker.server.notifications import dispatcher, run_follower
+from tests.server.schedules.test_missed import get_schedule, pass_time, set_schedule, wait_until_watched
 from tests.support.chat_services import CHAT_SERVICES, Discord, Ntfy, Slack
 from tests.support.server import ServerGroup
-from tests.support.server_process import ADMIN_KEY, ServerProcess
+from tests.support.server_process import ADMIN_KEY, ServerProcess, find_leader
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -250,12 +252,51 @@ def test_tail_is_in_messages_only_if_the_channel_has_it(
     assert ("the last line" in text) is is_expected
 
 
-def test_missed_start_and_test_are_messages_of_their_own(
-    make_chat_server: Callable[..., RunningServer], slack: Slack
-) -> None:
+def test_test_is_a_message_of_its_own(make_chat_server: Callable[..., RunningServer], slack: Slack) -> None:
     served = make_chat_server(slack)
     assert served.client("admin").post("/api/v1/channels/chat/test").json() == {"delivered": True, "detail": None}
     assert slack.wait_for(len) == [["A test of chat\nMessages of the progress server arrive here."]]
+
+
+def test_missed_start_is_a_message_beside_that_of_the_run(
+    make_chat_server: Callable[..., RunningServer], service: ChatService
+) -> None:
+    served = make_chat_server(service)
+    set_schedule(served, title="Nightly", notify=["chat"])
+    wait_until_watched(served)
+    put_item(served, "job", title="Nightly", status="succeeded")
+    service.wait_for_text("Nightly has succeeded")
+    wait_until(lambda: get_schedule(served)["started_at"] is not None)
+    pass_time(served.clock, 661, served)
+    ended, missed = service.wait_for_text("Nightly has not started")
+    assert "has succeeded" in ended[-1]
+    assert "every 10 min" in missed[0]
+    assert not set("▓░") & set(missed[0])
+
+
+def test_each_missed_start_is_a_message_of_its_own(
+    make_chat_server: Callable[..., RunningServer], service: ChatService
+) -> None:
+    served = make_chat_server(service)
+    set_schedule(served, notify=["chat"])
+    for count in (1, 2):
+        wait_until_watched(served)
+        pass_time(served.clock, 661, served)
+        messages = service.wait_for_text("job has not started", count)
+    assert [len(states) for states in messages] == [1, 1]
+
+
+def test_missed_start_that_is_refused_is_sent_again(
+    make_chat_server: Callable[..., RunningServer], service: ChatService, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = make_chat_server(service)
+    service.script.append(service.too_many)
+    set_schedule(served, notify=["chat"])
+    wait_until_watched(served)
+    pass_time(served.clock, 661, served)
+    wait_until(lambda: "wants fewer requests (429)" in caplog.text)
+    served.clock.advance(61)
+    assert len(service.wait_for_text("job has not started")) == 1
 
 
 # Limits.
@@ -471,6 +512,63 @@ def test_one_of_several_servers_keeps_the_message(replicas: ServerGroup, service
     patch_item(follower, status="succeeded")
     assert len(service.wait_for_text("has succeeded")) == 1
     follower.stop()
+
+
+@pytest.fixture
+def replica_processes(postgres_url: str, tmp_path: Path, slack: Slack) -> Iterator[list[ServerProcess]]:
+    """The processes of two servers on one PostgreSQL database, which can be killed."""
+    channels = str(write_channels(tmp_path, slack))
+    processes = [
+        ServerProcess(tmp_path, PROGRESSBAR_DATABASE=postgres_url, PROGRESSBAR_CHANNELS=channels) for _ in range(2)
+    ]
+    yield processes
+    for process in processes:
+        process.close()
+
+
+def read_kept_ids(postgres_url: str) -> list[str]:
+    with psycopg.connect(postgres_url, options="-c search_path=progressbar_tracker") as database:
+        return [message_id for (message_id,) in database.execute("SELECT message_id FROM kept_messages")]
+
+
+def test_next_leader_continues_with_the_message_after_kill_9(
+    replica_processes: list[ServerProcess], postgres_url: str, slack: Slack
+) -> None:
+    leader = find_leader(*replica_processes)
+    (follower,) = set(replica_processes) - {leader}
+    send(follower, completed=1, total=4)
+    slack.wait_for_text("is running")
+    wait_until(lambda: read_kept_ids(postgres_url))
+    leader.stop(signal.SIGKILL)
+    send(follower, completed=4, total=4, status="succeeded")
+    assert len(slack.wait_for_text("has succeeded")) == 1
+    leader.start()
+    follower.stop(signal.SIGKILL)  # perhaps before the delivery is recorded
+    wait_until(lambda: get_waiting(leader) == 0)
+    assert len(slack.wait_for_text("has succeeded")) == 1
+
+
+def test_leader_killed_before_the_id_is_stored_loses_no_end(
+    replica_processes: list[ServerProcess], slack: Slack
+) -> None:
+    """The documented case: the next leader does not know of the message, and sends a second one."""
+    leader = find_leader(*replica_processes)
+    (follower,) = set(replica_processes) - {leader}
+    slack.is_hanging = True
+    send(follower, completed=1, total=4)
+    slack.wait_for_text("is running")
+    leader.stop(signal.SIGKILL)
+    slack.is_hanging = False
+    send(follower, completed=4, total=4, status="succeeded")
+    first, second = slack.wait_for_text("has succeeded")
+    assert "is running" in first[-1]
+    assert "has succeeded" in second[-1]
+
+
+def get_waiting(process: ServerProcess) -> object:
+    with process.http() as http:
+        (channel,) = http.get("/api/v1/channels").json()["channels"]
+        return channel["waiting"]
 
 
 # Cost.

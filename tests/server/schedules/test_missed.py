@@ -14,7 +14,7 @@ from progressbar_tracker.server.models import rfc3339
 from progressbar_tracker.server.schedules.monitor import MissedStart
 from tests.server.notifications.test_delivery import get_channel, received_documents, write_channels
 from tests.support.server import ServerGroup
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import ServerProcess, find_leader
 from tests.support.waiting import wait_until
 from tests.support.webhook_receiver import make_response
 
@@ -281,21 +281,6 @@ def test_miss_survives_kill_9_of_the_leader_of_two_servers(
     finally:
         for process in processes:
             process.close()
-
-
-def find_leader(*processes: ServerProcess) -> ServerProcess:
-    """Wait until one of the servers is the leader, and return it."""
-
-    def list_leaders() -> list[ServerProcess]:
-        return [process for process in processes if "\nprogressbar_leader 1.0" in read_metrics(process)]
-
-    wait_until(lambda: len(list_leaders()) == 1)
-    return list_leaders()[0]
-
-
-def read_metrics(process: ServerProcess) -> str:
-    with process.http() as http:
-        return http.get("/metrics").raise_for_status().text
 
 
 def test_two_servers_that_both_decide_send_one_message(
