@@ -27,8 +27,12 @@ isolation.isolate_process()
 
 # With the first variable, each of the hundreds of started programs would compile the package again. The others change
 # what programs print, and when.
-for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS"):
+for name in (
+    "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS",
+    "TMUX", "STY", "TERM_PROGRAM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES",
+):  # fmt: skip
     os.environ.pop(name, None)
+os.environ["TERM"] = "xterm"  # a CI service may have none
 
 # A process that a shell starts in the background ignores SIGINT, and so do its children. The programs must receive it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
