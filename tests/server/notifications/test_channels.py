@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import progressbar_tracker
 from progressbar_tracker._errors import ConfigError
+from progressbar_tracker.server.notifications import channels
 from progressbar_tracker.server.notifications.channels import Channels
 
 SIGNING_KEY = bytes(range(32))
@@ -166,6 +168,15 @@ SLACK_CHANNEL = f'[channels.x]\nkind = "slack"\ntoken = "xoxb-{HIDDEN_TEXT}"\nto
 )
 def test_config_error_names_line_and_no_secret(channels_path: Path, text: str, message: str) -> None:
     assert get_error(channels_path, text).startswith(message)
+
+
+@pytest.mark.parametrize("value", ["[]", '["a"]', "{}", "3", "true", "nan", "1979-05-27", '""', '"\\u0000"'])
+@pytest.mark.parametrize("field", channels._CHANNEL_FIELDS)
+def test_value_of_another_type_is_a_config_error(channels_path: Path, field: str, value: str) -> None:
+    entry = {"kind": '"slack"', "token": '"xoxb-1"', "to": '"#a"', field: value}
+    channels_path.write_text("\n".join(["[channels.x]", *(f"{name} = {text}" for name, text in entry.items())]))
+    with contextlib.suppress(ConfigError):  # any other error would end the server
+        Channels(channels_path)
 
 
 def test_missing_channel_file_is_named(tmp_path: Path) -> None:

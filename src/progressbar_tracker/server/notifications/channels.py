@@ -192,7 +192,7 @@ class Channels:
         ConfigError: The file is invalid. The message is one sentence without secrets.
 
     Attributes:
-        kept: The channels that keep messages, by name.
+        kept: The channels that keep messages, sorted by name.
         has_wildcard: Some channels subscribe to items that do not name them.
         percents: All subscribed percentages, in rising order.
     """
@@ -370,7 +370,7 @@ class _ChannelReader:
         kind = table.get("kind", "webhook" if scheme in ("http", "https") else "apprise")
         if kind == "apprise":
             return "apprise"
-        if kind not in _CHANNEL_KINDS:
+        if not isinstance(kind, str) or kind not in _CHANNEL_KINDS:
             raise self._config_error(
                 "kind", f"kind must be one of {', '.join(_CHANNEL_KINDS)}, not {format_value(kind)}"
             )
@@ -381,7 +381,7 @@ class _ChannelReader:
             is_valid = False
         if not is_valid:
             raise self._config_error("url", f"the url of a {kind} must be an http:// or https:// address with a host")
-        return _CHANNEL_KINDS[str(kind)]
+        return _CHANNEL_KINDS[kind]
 
     def _read_signing_key(self, table: Mapping[str, object]) -> bytes | None:
         secret = self._read_secret(table, "secret")
