@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from progressbar_tracker._models import Status
 
 from .items.conditions import CONDITION_NAMES
-from .stores.reading import skipped_rows
+from .stores.reading import TableName, skipped_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,11 +37,6 @@ if TYPE_CHECKING:
     from .stores.base import Store
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-TABLE_NAMES: Final = (
-    "curves", "history", "items", "keys", "kept_messages", "outbox", "samples", "sessions", "shares", "tails",
-)  # fmt: skip
-"""The tables whose unreadable rows are counted."""
 
 ITEMS_PER_SLICE: Final = 1000
 """Items counted per event-loop turn."""
@@ -215,7 +210,7 @@ class Metrics:
         yield _make_histogram("progressbar_store_commit_duration_seconds", commit_stats.durations)
         yield _make_counter("progressbar_store_commit_failures_total", commit_stats.failures)
         rows = _make_counter("progressbar_rows_skipped_total")
-        for table in TABLE_NAMES:
+        for table in get_args(TableName):
             rows.add_metric([table], skipped_rows.counts[table])
         yield rows
         yield _make_gauge("progressbar_store_pending_writes", (sources.store.count_pending_writes(),))

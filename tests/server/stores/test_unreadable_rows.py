@@ -7,14 +7,13 @@ import json
 import logging
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import psycopg
 import pytest
 
 from progressbar_tracker.server.access.key_admin import KeyAdmin
 from progressbar_tracker.server.items.curves import Curve, encode_curve
-from progressbar_tracker.server.metrics import TABLE_NAMES
 from progressbar_tracker.server.models import Notice, Sample
 from progressbar_tracker.server.mutations import AddNotice, AddSample
 from progressbar_tracker.server.stores import reading
@@ -244,7 +243,7 @@ def test_unreadable_rows_are_skipped_and_others_served(
             assert store.read_samples(f"before-{n}", "r") == []
         assert http.put("/api/v1/items/bad-0", json={"run_id": "n"}).status_code == 201
     text = http.get("/metrics").text
-    for table in TABLE_NAMES:
+    for table in get_args(reading.TableName):
         expected = sum(row_table == table for row_table, _, _ in rows)
         assert f'progressbar_rows_skipped_total{{table="{table}"}} {float(expected)}' in text
     lines = [line for line in caplog.messages if "cannot be read and is skipped" in line]

@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -52,6 +52,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TableName: TypeAlias = Literal[
+    "curves", "history", "items", "keys", "kept_messages", "outbox", "ping_tokens", "runs", "samples",
+    "schedule_monitor", "schedules", "sessions", "shares", "subscriptions", "tails",
+]  # fmt: skip
+"""The tables whose unreadable rows are skipped."""
+
 logger = logging.getLogger("progressbar_tracker.server.store")
 
 MAX_SKIPPED_ROWS: Final = 10_000
@@ -71,7 +77,7 @@ _ROW_ERRORS: Final = (msgspec.MsgspecError, ValueError, TypeError, OverflowError
 _decode_item = msgspec.json.Decoder(Item).decode
 _encode = msgspec.json.Encoder().encode
 _END_STATUSES: Final = frozenset(get_args(EndStatus))
-_TABLE_NAMES: Final[dict[type, str]] = {
+_TABLE_NAMES: Final[dict[type, TableName]] = {
     KeyRecord: "keys", SessionRecord: "sessions", ShareRecord: "shares", Sample: "samples", SampledRun: "samples",
     Notice: "outbox", KeptMessage: "kept_messages", DeliveryStats: "outbox", PingTokenRecord: "ping_tokens",
 }  # fmt: skip
@@ -83,9 +89,9 @@ class SkippedRows:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: set[tuple[str, str]] = set()
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[TableName] = Counter()
 
-    def record(self, table: str, row: object, error: BaseException) -> None:
+    def record(self, table: TableName, row: object, error: BaseException) -> None:
         """Count a skipped row, and log its id but not its content, which may be a secret."""
         name = ascii(row)[:100]
         with self._lock:
@@ -235,7 +241,7 @@ def parse_mark(rows: Iterable[Sequence[object]]) -> ScheduleMark:
     return marks[0] if marks else ScheduleMark()
 
 
-def parse_rows(table: str, rows: Iterable[Sequence[object]], parse: Callable[..., T]) -> list[T]:
+def parse_rows(table: TableName, rows: Iterable[Sequence[object]], parse: Callable[..., T]) -> list[T]:
     """Return the results of all readable rows.
 
     Args:
