@@ -35,7 +35,7 @@ class _BarReader:
         if bar.label is not self._label:
             self._label, self._title = bar.label, clean_title(bar.label)
         # Steps below update_min_steps wait in an attribute of their own.
-        return Reading(bar.pos + bar._completed_intervals, bar.length, self._title, "", unit="it")  # noqa: SLF001
+        return Reading(bar.pos + bar._completed_intervals, bar.length, self._title, "", unit="it")
 
 
 class _LoopListener:
@@ -101,4 +101,4 @@ class ClickHooks:
 
 
 def _is_counting(bar: Any) -> bool:
-    return bool(bar._is_atty) if hasattr(bar, "_is_atty") else not bar.is_hidden  # noqa: SLF001
+    return bool(bar._is_atty) if hasattr(bar, "_is_atty") else not bar.is_hidden

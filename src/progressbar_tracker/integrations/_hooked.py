@@ -123,7 +123,7 @@ class HookedBars:
 
 def find_caller() -> FrameType:
     """Return the frame that has called the hooked function, for an observer."""
-    return find_user_frame(sys._getframe(1))  # noqa: SLF001 - the frames in between are of this package
+    return find_user_frame(sys._getframe(1))  # the frames in between are of this package
 
 
 def enter(run: Mirror) -> None:

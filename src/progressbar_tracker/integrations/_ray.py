@@ -76,7 +76,7 @@ def _is_shown_by_its_process(state: dict[str, Any]) -> bool:
     """Return whether the process of a bar has these hooks: this one, or a worker that inherits them."""
     if state["pid"] == os.getpid():
         return True
-    node = getattr(getattr(sys.modules["ray"]._private, "worker", None), "_global_node", None)  # noqa: SLF001
+    node = getattr(getattr(sys.modules["ray"]._private, "worker", None), "_global_node", None)
     return bool(node is not None and node.head and _BOOTSTRAP_FOLDER in os.environ.get("PYTHONPATH", ""))
 
 
@@ -85,7 +85,7 @@ def _list_hooks() -> dict[tuple[Any, str], Wrapper]:
     return {
         (module.tqdm, "__init__"): _bars.patches.call_after(_on_init),
         (module.tqdm, "close"): _bars.patches.call_before(_on_close),
-        (module._Bar, "__init__"): _wrap_driver_bar,  # noqa: SLF001
+        (module._Bar, "__init__"): _wrap_driver_bar,
     }
 
 

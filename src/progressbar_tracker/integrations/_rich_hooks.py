@@ -58,7 +58,7 @@ class RichHooks:
         tasks = find_tasks(progress)
         if progress.disable or (tasks is not None and tasks.is_explicit):
             return
-        frame = sys._getframe(1)  # noqa: SLF001
+        frame = sys._getframe(1)
         if is_hidden(frame, "rich"):
             return
         if tasks is None:
@@ -71,18 +71,18 @@ class RichHooks:
     def _on_remove_task(self, progress: Any, /, task_id: int) -> None:
         tasks = find_tasks(progress)
         if tasks is not None and not tasks.is_explicit:
-            tasks.end_task(task_id, sys._getframe(1))  # noqa: SLF001
+            tasks.end_task(task_id, sys._getframe(1))
 
     def _on_stop(self, progress: Any, /) -> None:
         tasks = find_tasks(progress)
         if tasks is not None and not tasks.is_explicit:
-            tasks.end_tasks(sys._getframe(1))  # noqa: SLF001
+            tasks.end_tasks(sys._getframe(1))
 
     def _on_live_start(self, _result: object, live: Any, /, *_args: object, **_options: object) -> None:
         """Show the unfinished tasks of a progress that starts again."""
         tasks = find_tasks(getattr(getattr(live, "_get_renderable", None), "__self__", None))
         if tasks is not None and not tasks.is_explicit:
-            tasks.mirror_tasks(sys._getframe(1))  # noqa: SLF001
+            tasks.mirror_tasks(sys._getframe(1))
 
 
 class _LoopSource:
@@ -97,7 +97,7 @@ class _LoopSource:
 
     def __iter__(self) -> Iterator[Any]:
         source = iter(self._source)
-        task_id = sys._getframe(1).f_locals.get("task_id")  # noqa: SLF001 - the generator of rich
+        task_id = sys._getframe(1).f_locals.get("task_id")  # the generator of rich
         wrapped: Iterator[Any] | None = call_safely(self._wrap, task_id, source)
         return source if wrapped is None else wrapped
 

@@ -230,8 +230,8 @@ class TaskMirrors:
             run = self._runs.get(task.id)
             if run is not None:
                 call_safely(_end_finished_run, run)
-            type(task)._reset(task)  # noqa: SLF001
-            call_safely(self.mirror_task, task, sys._getframe(1))  # noqa: SLF001
+            type(task)._reset(task)
+            call_safely(self.mirror_task, task, sys._getframe(1))
 
         setattr(task, _RESET_METHOD, reset)
 

@@ -146,7 +146,7 @@ class Fit:
         self._fit_bar = fit_bar = track(total=parse_length(total), unit=unit, **options)
         fit_bar.update(completed=_round_position(position))
         if self._library is not None:
-            fit_bar._run.caller_code = find_user_frame(sys._getframe(1), self._library).f_code  # noqa: SLF001
+            fit_bar._run.caller_code = find_user_frame(sys._getframe(1), self._library).f_code
         self._context = contextvars.copy_context()  # a context with the fit bar as the innermost bar
         if (started := _started_fits.get()) is not None:
             started.append(self)

@@ -95,16 +95,16 @@ def _wrap_function(function: Callable[..., Any]) -> Callable[..., Any]:
         given = given if isinstance(given, list | tuple) else ()
         callbacks = [each for each in given if isinstance(each, ObservedCallback)]
         for callback in callbacks:
-            callback._start_call(arguments)  # noqa: SLF001
+            callback._start_call(arguments)
         outer_error = sys.exception() if callbacks else None
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             for callback in callbacks:
-                callback._fail_call(error, outer_error)  # noqa: SLF001
+                callback._fail_call(error, outer_error)
             raise
         for callback in callbacks:
-            callback._end_call()  # noqa: SLF001
+            callback._end_call()
         return result
 
     call.__dict__["__progressbar_tracker__"] = True

@@ -49,7 +49,7 @@ class _HandleReader:
     )
 
     def __init__(self, handle: Any, config: Any, total: int | None) -> None:
-        self._get_count = handle._current  # noqa: SLF001
+        self._get_count = handle._current
         self._is_percentage = config.manual and not total
         self._total = 100 if self._is_percentage else total or None  # 0 is an unknown total
         self._unit = "%" if self._is_percentage else getattr(config, "unit", "").strip() or "it"
@@ -120,7 +120,7 @@ def _wrap_bar(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             hide_frames(error, 2)  # of this function, and of contextlib below it
             raise
-        frame = sys._getframe()  # noqa: SLF001
+        frame = sys._getframe()
         adapter = _find_adapter(frame) if is_loop else None
         call_safely(_start_run, frame, adapter, bar, *args, **options)
         try:
@@ -135,7 +135,7 @@ def _wrap_bar(original: Callable[..., Any]) -> Callable[..., Any]:
             block.__exit__(None, None, None)
 
     def open_bar(*args: Any, **options: Any) -> Any:
-        return show_bar(sys._getframe(1).f_code.co_name == "alive_it", *args, **options)  # noqa: SLF001
+        return show_bar(sys._getframe(1).f_code.co_name == "alive_it", *args, **options)
 
     return open_bar
 

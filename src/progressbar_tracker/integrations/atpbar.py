@@ -42,7 +42,7 @@ class _BarReader:
 
     def __init__(self, bar: Any) -> None:
         self._bar = weakref.ref(bar)
-        self._former_count = bar._done  # noqa: SLF001
+        self._former_count = bar._done
         self._title = "" if _is_generated(bar.name, bar.iterable) else clean_title(bar.name)
         self.is_complete = False
 
@@ -50,7 +50,7 @@ class _BarReader:
         bar = self._bar()
         if bar is None:
             return None
-        count = bar._done  # noqa: SLF001
+        count = bar._done
         if count == self._former_count and not self.is_complete:
             count = 0
         return Reading(count, bar.len_, self._title, "", unit="it")
@@ -83,7 +83,7 @@ def _wrap_report_last(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def _report_last(self: Any) -> Iterator[None]:
         """Enclose the loop of a bar. An exception is GeneratorExit if the loop is left, or the iterable's own one."""
         with original(self):
-            call_safely(_start_run, self, sys._getframe())  # noqa: SLF001
+            call_safely(_start_run, self, sys._getframe())
             try:
                 yield
             except BaseException as error:

@@ -64,7 +64,7 @@ class TrackCallback(Callback):
         finished = state["finished"]  # a set that dask extends
         total = sum(len(state[name]) for name in ("ready", "waiting", "running", "finished"))
         run = self._runs[id(state)] = make_mirror(self._labels, title="dask")
-        frame = find_user_frame(sys._getframe(1), "dask")  # noqa: SLF001
+        frame = find_user_frame(sys._getframe(1), "dask")
         start_mirror(run, frame, lambda: Reading(len(finished), total, None, "", unit="tasks"))
 
     def _finish(self, dsk: Mapping[Any, Any], state: Mapping[str, Any], errored: bool) -> None:  # noqa: ARG002

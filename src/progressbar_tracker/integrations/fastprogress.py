@@ -106,7 +106,7 @@ def _interrupt_run(bar: Any, /) -> None:
 
 def _wrap_iter(original: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
     def __iter__(self: Any) -> Iterator[Any]:  # noqa: N807 - shown in tracebacks
-        return _count_loop(self, original(self), sys._getframe(1))  # noqa: SLF001
+        return _count_loop(self, original(self), sys._getframe(1))
 
     return __iter__
 

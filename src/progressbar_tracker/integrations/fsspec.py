@@ -152,5 +152,5 @@ class TrackCallback(fsspec.Callback):
             return
         if self._run.status is not None:  # the callback is used again
             self._run = make_mirror(self._labels, title="Transfer")
-        frame = find_user_frame(sys._getframe(2), "fsspec")  # noqa: SLF001
+        frame = find_user_frame(sys._getframe(2), "fsspec")
         start_mirror(self._run, frame, self._counts, parent=self._parent_run)

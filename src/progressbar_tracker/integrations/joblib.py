@@ -119,10 +119,10 @@ class Parallel(joblib.Parallel):
             parallel = self_reference()
             if parallel is None:
                 return None
-            count = parallel._count_dispatched() if total is None else total  # noqa: SLF001
-            return Reading(parallel._completed, count, None, "", unit="tasks")  # noqa: SLF001
+            count = parallel._count_dispatched() if total is None else total
+            return Reading(parallel._completed, count, None, "", unit="tasks")
 
-        start_mirror(run, sys._getframe(1), read)  # noqa: SLF001
+        start_mirror(run, sys._getframe(1), read)
         try:
             results = super().__call__(iterable)
         except BaseException as error:

@@ -127,7 +127,7 @@ def install() -> None:
         >>> install()
         >>> uninstall()
     """
-    progress_bar = sys.modules[PROGRESS_MODULE_NAME]._ProgressBar  # noqa: SLF001 - it has no public hook
+    progress_bar = sys.modules[PROGRESS_MODULE_NAME]._ProgressBar  # it has no public hook
     _patches.install(
         {
             (progress_bar, "__init__"): _patches.call_after(_start_report),
@@ -149,8 +149,8 @@ def uninstall() -> None:
 
 
 def _start_report(_result: None, bar: Any, *_args: object, **_options: object) -> None:
-    call = _find_call(sys._getframe(1))  # noqa: SLF001
-    if not bar._is_valid or call is None:  # noqa: SLF001
+    call = _find_call(sys._getframe(1))
+    if not bar._is_valid or call is None:
         return
     callbacks = call.get("callbacks")
     if isinstance(callbacks, list | tuple) and any(isinstance(each, TrackCallback) for each in callbacks):

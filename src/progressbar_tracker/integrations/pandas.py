@@ -56,7 +56,7 @@ class Chunks:
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Start the item and yield the chunks."""
-        return self._iterate(sys._getframe(1))  # noqa: SLF001
+        return self._iterate(sys._getframe(1))
 
     def _iterate(self, frame: FrameType) -> Iterator[pd.DataFrame]:
         run, source = self._run, self._source
@@ -81,7 +81,7 @@ class Chunks:
             self.close()
 
     def __enter__(self) -> Self:
-        start_mirror(self._run, sys._getframe(1), self._source)  # noqa: SLF001
+        start_mirror(self._run, sys._getframe(1), self._source)
         self._run.in_block = True
         self._run.make_current()
         return self
@@ -161,7 +161,7 @@ def read_csv(
     run = make_mirror(labels, title=os.path.basename(os.fspath(cast("str", name))) if is_path else "read_csv")  # noqa: PTH119
     csv_input = CsvInput(source, options)
     if chunksize is None:
-        start_mirror(run, sys._getframe(1), csv_input)  # noqa: SLF001
+        start_mirror(run, sys._getframe(1), csv_input)
     try:
         table: Any = pd.read_csv(csv_input.file, chunksize=chunksize, **options)
     except BaseException as error:

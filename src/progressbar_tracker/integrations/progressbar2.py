@@ -108,10 +108,10 @@ def _start_run(bar: Any, prefix: str | None) -> None:
 
 def _open_loop(_result: object, bar: Any, /, *_iterable: object) -> None:
     """Put a gate before the source of a loop. The bar starts later, when the loop has taken the source already."""
-    if are_loops_stoppable() and bar._iterable is not None:  # noqa: SLF001
+    if are_loops_stoppable() and bar._iterable is not None:
         from progressbar_tracker._tracking.stop import make_gate
 
-        bar._iterable = make_gate(bar._iterable)  # noqa: SLF001
+        bar._iterable = make_gate(bar._iterable)
 
 
 def _open_block(bar: Any, /) -> None:

@@ -101,23 +101,23 @@ class _Methods:
     def start(self) -> None:
         progress = self.progress
         type(progress).start(progress)
-        call_safely(self._tasks.mirror_tasks, sys._getframe(1))  # noqa: SLF001
+        call_safely(self._tasks.mirror_tasks, sys._getframe(1))
 
     def stop(self) -> None:
         progress = self.progress
         try:
             type(progress).stop(progress)
         finally:
-            call_safely(self._tasks.end_tasks, sys._getframe(1))  # noqa: SLF001
+            call_safely(self._tasks.end_tasks, sys._getframe(1))
 
     def add_task(self, *args: Any, **options: Any) -> TaskID:
         progress = self.progress
         task_id = type(progress).add_task(progress, *args, **options)
-        call_safely(self._tasks.mirror_new_task, task_id, sys._getframe(1))  # noqa: SLF001
+        call_safely(self._tasks.mirror_new_task, task_id, sys._getframe(1))
         return task_id
 
     def remove_task(self, task_id: TaskID) -> None:
-        call_safely(self._tasks.end_task, task_id, sys._getframe(1))  # noqa: SLF001
+        call_safely(self._tasks.end_task, task_id, sys._getframe(1))
         progress = self.progress
         type(progress).remove_task(progress, task_id)
 
@@ -154,7 +154,7 @@ def mirror(progress: P, *, unit: str | None = None, **labels: Unpack[Labels]) ->
         installed.release()
     tasks = TaskMirrors(_RICH_PROGRESS, progress, labels, unit)
     _Methods(progress, tasks)
-    tasks.mirror_tasks(sys._getframe(1))  # noqa: SLF001
+    tasks.mirror_tasks(sys._getframe(1))
     return progress
 
 
@@ -187,5 +187,5 @@ def track(iterable: Any = None, **options: Any) -> Any:
         options["title"] = clean_label(parse_markup(_RICH_PROGRESS, description)) or None
         del options["description"]
     tracked = tracker.track(iterable, display=False, **options)
-    tracked._run.display = select_display(display)  # noqa: SLF001
+    tracked._run.display = select_display(display)
     return tracked

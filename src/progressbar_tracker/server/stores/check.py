@@ -39,7 +39,7 @@ def _check_file(path: Path) -> str:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (unused_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
             (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED_TABLES]  # noqa: S608
+            counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _COUNTED_TABLES]
     except sqlite3.Error as error:
         raise ConfigError(f"the database {path} cannot be read: {error}") from error
     free = shutil.disk_usage(path.absolute().parent).free

@@ -122,7 +122,7 @@ def migrate_database(source: Path, url: str) -> MigrationSummary:
                 notices = _copy_rows(
                     cursor,
                     f"COPY outbox ({_OUTBOX_COLUMNS}) FROM STDIN",
-                    file.execute(f"SELECT {_OUTBOX_COLUMNS} FROM outbox"),  # noqa: S608
+                    file.execute(f"SELECT {_OUTBOX_COLUMNS} FROM outbox"),
                 )
                 kept_messages = _copy_rows(
                     cursor,
@@ -194,7 +194,7 @@ def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: Migra
         ("curves", summary.curves), ("tails", summary.tails), ("schedules", summary.schedules),
         ("kept_messages", summary.kept_messages),
     ):  # fmt: skip
-        (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+        (before,) = file.execute(f"SELECT count(*) FROM {table}").fetchone()
         after = _count_rows(cursor, table)
         if not before == after == count:
             raise ConfigError(f"{after} of {before} rows of {table} arrived; nothing was moved")
@@ -206,6 +206,6 @@ def _verify_counts(cursor: rows.Cursor, file: sqlite3.Connection, summary: Migra
 
 
 def _count_rows(cursor: rows.Cursor, table: str) -> int:
-    cursor.execute(f"SELECT count(*) FROM {table}".encode())  # noqa: S608
+    cursor.execute(f"SELECT count(*) FROM {table}".encode())
     (count,) = cursor.fetchone() or (0,)
     return int(count)

@@ -120,8 +120,7 @@ def write_items(cursor: Cursor, changed: Mapping[str, Item | None], stored: Coll
             new_rows.append((item_id, ""))
     if changed_rows:
         cursor.execute(
-            f"UPDATE items SET state = new.state FROM ({_NEW_ROWS_QUERY}) AS new (id, state) "  # noqa: S608  # a constant
-            "WHERE items.id = new.id",
+            f"UPDATE items SET state = new.state FROM ({_NEW_ROWS_QUERY}) AS new (id, state) WHERE items.id = new.id",
             [_encode_json(changed_rows)],
         )
         require_count(cursor, len(changed_rows))
@@ -215,7 +214,7 @@ def add_history(cursor: Cursor, ended: Sequence[EndedRun]) -> list[int]:
     if not ended:
         return []
     cursor.executemany(
-        'WITH added AS (INSERT INTO history (id, run_id, "group", status, ended_at, searched, pattern, state) '  # noqa: S608
+        'WITH added AS (INSERT INTO history (id, run_id, "group", status, ended_at, searched, pattern, state) '
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING n) "
         f"INSERT INTO runs (n, {RUN_COLUMNS}) "
         "SELECT n, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM added RETURNING n",
@@ -323,7 +322,7 @@ def execute_write(cursor: Cursor, write: Write) -> None:
         case AddNotice(notice):
             most = max_waiting_of(notice)
             cursor.execute(
-                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s "
                 "WHERE (SELECT count(*) FROM "
                 "(SELECT FROM outbox WHERE next_at IS NOT NULL LIMIT %s) AS waiting) < %s ON CONFLICT DO NOTHING",
                 [*astuple(notice), most, most],
@@ -369,12 +368,12 @@ def execute_write(cursor: Cursor, write: Write) -> None:
 
 def _trim_tails(cursor: Cursor, owner_id: str | None, max_bytes: int) -> None:
     where, values = ("", list[object]()) if owner_id is None else ("WHERE owner = %s", [owner_id])
-    cursor.execute(f"SELECT coalesce(sum(size), 0) FROM tails {where}", values)  # noqa: S608
+    cursor.execute(f"SELECT coalesce(sum(size), 0) FROM tails {where}", values)
     (total,) = cursor.fetchone() or (0,)
     if total > max_bytes:
         # A tail that another server writes or deletes at the moment is not waited for.
         cursor.execute(
-            "DELETE FROM tails WHERE (id, run_id) IN (SELECT id, run_id FROM tails JOIN (SELECT id, run_id, "  # noqa: S608
+            "DELETE FROM tails WHERE (id, run_id) IN (SELECT id, run_id FROM tails JOIN (SELECT id, run_id, "
             f"sum(size) OVER (ORDER BY at DESC, id, run_id) AS total FROM tails {where}) AS summed USING (id, run_id) "
             "WHERE total > %s FOR UPDATE OF tails SKIP LOCKED)",
             [*values, compute_trimmed_size(max_bytes)],
@@ -406,7 +405,7 @@ def trim_history(cursor: Cursor, write: TrimHistory) -> bool:
     else:
         where, values = "status = %s AND ended_at < %s", [write.status, write.before]
     cursor.execute(
-        f"WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE {where} LIMIT %s) "  # noqa: S608
+        f"WITH old AS (DELETE FROM history WHERE n IN (SELECT n FROM history WHERE {where} LIMIT %s) "
         "RETURNING n, id, run_id), runs_gone AS (DELETE FROM runs USING old WHERE runs.n = old.n), "
         "gone AS (DELETE FROM samples USING old WHERE samples.id = old.id "
         "AND samples.run_id = old.run_id), curves_gone AS (DELETE FROM curves USING old WHERE curves.id = old.id "
@@ -423,7 +422,7 @@ def read_due_notices(
 ) -> list[Notice]:
     """Return the notices that are due, longest due first."""
     result = connection.execute(
-        f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "  # noqa: S608
+        f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= %s OR next_at > %s) AND NOT channel = ANY(%s) "
         "ORDER BY next_at",
         [now, now + MAX_RETRY_SECONDS, list(excluded_channels)],
     )

@@ -52,7 +52,7 @@ def build_history_query(criteria: HistoryFilter) -> tuple[bytes, list[object], l
     text = " AND strpos(h.searched, %s) > 0" if texts else ""
     columns = "h.n, h.status, h.ended_at, h.state"
     if criteria._replace(text=None) == ALL_RUNS:
-        query = f"SELECT {columns} FROM history AS h WHERE h.n < %s{text} ORDER BY h.n DESC LIMIT %s"  # noqa: S608
+        query = f"SELECT {columns} FROM history AS h WHERE h.n < %s{text} ORDER BY h.n DESC LIMIT %s"
         return query.encode(), [], [*texts]
     conditions, values = combine_filters(
         ("run_id = %s", criteria.run_id),
@@ -67,14 +67,14 @@ def build_history_query(criteria: HistoryFilter) -> tuple[bytes, list[object], l
     if texts:
         # Lateral, so that it is a nested loop in the order of the index, which ends with the page.
         query = (
-            "SELECT r.n, h.status, h.ended_at, h.state FROM "  # noqa: S608
+            "SELECT r.n, h.status, h.ended_at, h.state FROM "
             f"(SELECT n FROM runs WHERE {conditions}n < %s ORDER BY n DESC OFFSET 0) AS r CROSS JOIN LATERAL "
             f"(SELECT status, ended_at, state FROM history AS h WHERE h.n = r.n{text} OFFSET 0) AS h "
             "ORDER BY r.n DESC LIMIT %s"
         )
     else:
         query = (
-            f"SELECT {columns} FROM (SELECT n FROM runs WHERE {conditions}n < %s ORDER BY n DESC LIMIT %s) AS r "  # noqa: S608
+            f"SELECT {columns} FROM (SELECT n FROM runs WHERE {conditions}n < %s ORDER BY n DESC LIMIT %s) AS r "
             "JOIN history AS h ON h.n = r.n ORDER BY r.n DESC"
         )
     return query.encode(), values, [*texts]
@@ -85,19 +85,19 @@ def read_timeline(connection: Connection, since: float, until: float, group: str
     conditions = "is_inner = 0 AND ended_at >= %s AND started_at <= %s" + ("" if group is None else ' AND "group" = %s')
     values = [since, until] if group is None else [since, until, group]
     query = (
-        f"SELECT {RUN_ROW_COLUMNS} FROM runs AS r WHERE {conditions} ORDER BY ended_at DESC, started_at DESC LIMIT %s"  # noqa: S608
+        f"SELECT {RUN_ROW_COLUMNS} FROM runs AS r WHERE {conditions} ORDER BY ended_at DESC, started_at DESC LIMIT %s"
     )
     rows = connection.execute(query.encode(), [*values, limit]).fetchall()
     omitted = 0
     if len(rows) == limit:
-        result = connection.execute(f"SELECT count(*) FROM runs WHERE {conditions}".encode(), values)  # noqa: S608
+        result = connection.execute(f"SELECT count(*) FROM runs WHERE {conditions}".encode(), values)
         (count,) = result.fetchone() or (0,)
         omitted = max(int(count) - limit, 0)
     return Timeline(parse_run_rows(rows), omitted)
 
 
 RECENT_RUNS_QUERY: Final = (
-    f"SELECT {RUN_ROW_COLUMNS} FROM (SELECT DISTINCT json_array_elements_text(%s::json) AS key) AS keys "  # noqa: S608
+    f"SELECT {RUN_ROW_COLUMNS} FROM (SELECT DISTINCT json_array_elements_text(%s::json) AS key) AS keys "
     "CROSS JOIN LATERAL (SELECT * FROM runs WHERE id = key ORDER BY n DESC LIMIT %s) AS r ORDER BY r.id, r.n DESC"
 ).encode()
 """The newest runs of many ids."""
@@ -117,7 +117,7 @@ _RUNNING_CONDITION: Final = (
 def read_sampled_runs(connection: Connection) -> list[SampledRun]:
     """Return the number of samples of each running run."""
     result = connection.execute(
-        "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "  # noqa: S608
+        "SELECT samples.id, samples.run_id, count(*), min(at), max(at) FROM samples JOIN items USING (id) "
         f"WHERE {_RUNNING_CONDITION} GROUP BY samples.id, samples.run_id"
     )
     return parse_records(SampledRun, result)
@@ -127,7 +127,7 @@ def read_running_curves(connection: Connection) -> list[StoredCurve]:
     """Return the curve of each running run."""
     return parse_curves(
         connection.execute(
-            f"SELECT curves.id, run_id, curve FROM curves JOIN items USING (id) WHERE {_RUNNING_CONDITION}"  # noqa: S608
+            f"SELECT curves.id, run_id, curve FROM curves JOIN items USING (id) WHERE {_RUNNING_CONDITION}"
         )
     )
 
@@ -144,7 +144,7 @@ def read_curves(connection: Connection, runs: Collection[tuple[str, str]]) -> di
 
 FORMER_RUNS_QUERIES: Final = {
     name: (
-        "SELECT h.n, h.status, h.ended_at, h.state, key FROM (SELECT DISTINCT json_array_elements_text(%s::json) "  # noqa: S608
+        "SELECT h.n, h.status, h.ended_at, h.state, key FROM (SELECT DISTINCT json_array_elements_text(%s::json) "
         "AS key) AS keys CROSS JOIN LATERAL (SELECT n, status, ended_at, state FROM history "
         f"WHERE {name} = key AND status = 'succeeded' ORDER BY n DESC LIMIT %s) AS h ORDER BY key, h.n DESC"
     ).encode()

@@ -49,7 +49,7 @@ def write_schedules(cursor: Cursor, writes: Sequence[ScheduleWrite]) -> None:
             match change:
                 case SaveSchedule(schedule):
                     cursor.execute(
-                        f"INSERT INTO schedules ({_SCHEDULE_COLUMNS}, rev) VALUES (%s, %s, %s, %s, %s) "  # noqa: S608
+                        f"INSERT INTO schedules ({_SCHEDULE_COLUMNS}, rev) VALUES (%s, %s, %s, %s, %s) "
                         "ON CONFLICT (id) DO UPDATE SET state = excluded.state, rev = excluded.rev",
                         [schedule.id, _encode(schedule).decode(), schedule.started_at, schedule.missed_at, rev],
                     )
@@ -78,19 +78,19 @@ def read_all_schedules(connection: Connection) -> tuple[list[ScheduleRecord], Sc
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = connection.execute("SELECT rev, dropped_rev FROM schedule_monitor").fetchone() or (0, 0)
-        records = parse_schedules(connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules"))  # noqa: S608
+        records = parse_schedules(connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules"))
     return records, ScheduleRevisions(*row)
 
 
 def read_changed_schedules(connection: Connection, rev: int) -> list[ScheduleRecord]:
     """Return the schedules that have changed after a revision."""
-    return parse_schedules(connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules WHERE rev > %s", [rev]))  # noqa: S608
+    return parse_schedules(connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules WHERE rev > %s", [rev]))
 
 
 def read_schedules(connection: Connection, ids: Iterable[str]) -> list[ScheduleRecord]:
     """Return the schedules of some ids."""
     return parse_schedules(
-        connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules WHERE id = ANY(%s)", [list(ids)])  # noqa: S608
+        connection.execute(f"SELECT {_SCHEDULE_COLUMNS} FROM schedules WHERE id = ANY(%s)", [list(ids)])
     )
 
 

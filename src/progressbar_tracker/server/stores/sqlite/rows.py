@@ -123,7 +123,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
                 ),
             )  # fmt: skip
             connection.execute(
-                f"INSERT INTO runs (n, {RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                f"INSERT INTO runs (n, {RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (cursor.lastrowid, *build_run_columns(ended)),
             )
             if (count := _count_samples(connection, ended.item)) > MAX_ENDED_SAMPLES:
@@ -144,7 +144,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
         case SaveKey(key):
             _retire_secrets(connection, key.key_id, kept_hashes=(key.hash, key.previous_hash))
             connection.execute(
-                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+                f"INSERT OR REPLACE INTO keys ({_KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     key.key_id, key.name, key.type, key.hash, key.created_at, key.expires_at, key.revoked_at,
                     key.previous_hash, key.previous_until, key.last_used_at, key.group, int(key.imported),
@@ -222,7 +222,7 @@ def execute_write(connection: sqlite3.Connection, write: Write) -> None:
         case AddNotice(notice):
             most = max_waiting_of(notice)
             connection.execute(
-                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "  # noqa: S608
+                f"INSERT INTO outbox ({NOTICE_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM "
                 "(SELECT 1 FROM outbox WHERE next_at IS NOT NULL LIMIT ?)) < ? ON CONFLICT DO NOTHING",
                 (*astuple(notice), most, most),
             )
@@ -266,7 +266,7 @@ DELIVERY_STATS_QUERY: Final = (
 
 FORMER_RUNS_QUERIES: Final = {
     name: (
-        f"SELECT h.n, h.status, h.ended_at, h.state, h.{name} FROM json_each(?) AS key CROSS JOIN json_each(("  # noqa: S608
+        f"SELECT h.n, h.status, h.ended_at, h.state, h.{name} FROM json_each(?) AS key CROSS JOIN json_each(("
         f"SELECT json_group_array(n) FROM (SELECT n FROM history INDEXED BY history_succeeded_{name} "
         f"WHERE {name} = key.value AND status = 'succeeded' ORDER BY n DESC LIMIT ?))) AS found "
         "CROSS JOIN history AS h ON h.n = found.value ORDER BY key.key, h.n DESC"
@@ -310,7 +310,7 @@ def _add_samples(connection: sqlite3.Connection, writes: Sequence[AddSample]) ->
     for start in range(0, len(writes), SAMPLES_PER_STATEMENT):
         batch = writes[start : start + SAMPLES_PER_STATEMENT]
         connection.execute(
-            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(batch))}",  # noqa: S608
+            f"INSERT OR REPLACE INTO samples VALUES {', '.join(['(?, ?, ?, ?, ?)'] * len(batch))}",
             [
                 field
                 for write in batch
@@ -323,7 +323,7 @@ def _save_curves(connection: sqlite3.Connection, writes: Sequence[SaveCurve]) ->
     for start in range(0, len(writes), CURVES_PER_STATEMENT):
         batch = writes[start : start + CURVES_PER_STATEMENT]
         connection.execute(
-            f"INSERT OR REPLACE INTO curves (id, run_id, curve) VALUES {', '.join(['(?, ?, ?)'] * len(batch))}",  # noqa: S608
+            f"INSERT OR REPLACE INTO curves (id, run_id, curve) VALUES {', '.join(['(?, ?, ?)'] * len(batch))}",
             [field for write in batch for field in (write.id, write.run_id, write.curve)],
         )
 
@@ -346,23 +346,23 @@ def _trim_history(connection: sqlite3.Connection, trim: TrimHistory) -> bool:
     else:
         where, values = "status = ? AND ended_at < ?", [trim.status, trim.before]
     rows = connection.execute(
-        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "  # noqa: S608
+        "SELECT n, id, CASE WHEN json_valid(state) THEN json_extract(state, '$.run_id') END "
         f"FROM history WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, TRIM_BATCH_SIZE),
     ).fetchall()
     for table in ("samples", "curves", "tails"):
-        connection.executemany(f"DELETE FROM {table} WHERE id = ? AND run_id = ?", [row[1:] for row in rows])  # noqa: S608
+        connection.executemany(f"DELETE FROM {table} WHERE id = ? AND run_id = ?", [row[1:] for row in rows])
     for table in ("history", "runs"):
-        connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n, _, _ in rows])  # noqa: S608
+        connection.executemany(f"DELETE FROM {table} WHERE n = ?", [(n,) for n, _, _ in rows])
     return len(rows) == TRIM_BATCH_SIZE
 
 
 def _trim_tails(connection: sqlite3.Connection, owner_id: str | None, max_bytes: int) -> None:
     where, values = ("", list[object]()) if owner_id is None else ("WHERE owner = ?", [owner_id])
-    (total,) = connection.execute(f"SELECT total(size) FROM tails {where}", values).fetchone()  # noqa: S608
+    (total,) = connection.execute(f"SELECT total(size) FROM tails {where}", values).fetchone()
     if total > max_bytes:
         connection.execute(
-            "DELETE FROM tails WHERE rowid IN (SELECT rowid FROM (SELECT rowid, "  # noqa: S608
+            "DELETE FROM tails WHERE rowid IN (SELECT rowid FROM (SELECT rowid, "
             f"sum(size) OVER (ORDER BY at DESC, rowid DESC) AS total FROM tails {where}) WHERE total > ?)",
             [*values, compute_trimmed_size(max_bytes)],
         )
@@ -431,7 +431,7 @@ def read_keys(connection: sqlite3.Connection) -> tuple[list[KeyRecord], int]:
     connection.execute("BEGIN")
     try:
         rev = read_keys_rev(connection)
-        rows = connection.execute(f"SELECT {_KEY_COLUMNS} FROM keys").fetchall()  # noqa: S608
+        rows = connection.execute(f"SELECT {_KEY_COLUMNS} FROM keys").fetchall()
     finally:
         connection.execute("COMMIT")
     names = [column.strip(' "') for column in _KEY_COLUMNS.split(",")]

@@ -8,7 +8,7 @@ from progressbar_tracker.server.stores.base import ALL_RUNS, HistoryFilter
 from progressbar_tracker.server.stores.reading import RUN_ROW_COLUMNS, combine_filters
 
 RECENT_RUNS_QUERY: Final = (
-    f"SELECT {RUN_ROW_COLUMNS} FROM json_each(?) AS key CROSS JOIN json_each(("  # noqa: S608
+    f"SELECT {RUN_ROW_COLUMNS} FROM json_each(?) AS key CROSS JOIN json_each(("
     "SELECT json_group_array(n) FROM (SELECT n FROM runs INDEXED BY runs_id WHERE id = key.value "
     "ORDER BY n DESC LIMIT ?))) AS found CROSS JOIN runs AS r ON r.n = found.value ORDER BY key.key, r.n DESC"
 )
@@ -44,7 +44,7 @@ def build_history_query(criteria: HistoryFilter, text_condition: str) -> tuple[s
     text = f" AND {text_condition}" if text_condition else ""
     columns = "h.n, h.status, h.ended_at, h.state"
     if criteria._replace(text=None) == ALL_RUNS:
-        return f"SELECT {columns} FROM history AS h WHERE h.n < ?{text} ORDER BY h.n DESC LIMIT ?", []  # noqa: S608
+        return f"SELECT {columns} FROM history AS h WHERE h.n < ?{text} ORDER BY h.n DESC LIMIT ?", []
     by = next((name for name in ("run_id", "id", "parent") if getattr(criteria, name) is not None), None)
     plus = "" if by is None else "+"
     conditions, values = combine_filters(
@@ -58,6 +58,6 @@ def build_history_query(criteria: HistoryFilter, text_condition: str) -> tuple[s
         ("+r.started_at <= ?", criteria.until),
     )
     return (
-        f"SELECT {columns} FROM runs AS r CROSS JOIN history AS h ON h.n = r.n "  # noqa: S608
+        f"SELECT {columns} FROM runs AS r CROSS JOIN history AS h ON h.n = r.n "
         f"WHERE {conditions}r.n < ?{text} ORDER BY r.n DESC LIMIT ?"
     ), values

@@ -150,7 +150,7 @@ class SqliteStore(GroupCommitStore):
             rows = self._reader.execute("SELECT id, CAST(state AS BLOB) FROM items")
             items = parse_rows("items", rows, lambda item_id, state: intern_texts(parse_item(state, item_id)))
             names = SessionRecord.__struct_fields__
-            rows = self._reader.execute(f"SELECT {', '.join(names)} FROM sessions")  # noqa: S608
+            rows = self._reader.execute(f"SELECT {', '.join(names)} FROM sessions")
             sessions = parse_records(SessionRecord, rows)
         keys, rev = self.read_keys()
         running = [(item.id, item.run_id) for item in items if item.status == "running"]
@@ -333,7 +333,7 @@ class SqliteStore(GroupCommitStore):
         """Return the notices that are due, longest due first."""
         with self._history_lock, _ErrorTranslation():
             rows = self._history_connection.execute(
-                f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= ? OR next_at > ?) "  # noqa: S608
+                f"SELECT {NOTICE_COLUMNS} FROM outbox WHERE (next_at <= ? OR next_at > ?) "
                 "AND channel NOT IN (SELECT value FROM json_each(?)) ORDER BY next_at",
                 (now, now + MAX_RETRY_SECONDS, _encode(list(excluded_channels)).decode()),
             )
