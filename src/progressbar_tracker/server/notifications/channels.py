@@ -441,7 +441,7 @@ class _ChannelReader:
             return value
         if file_name is None:
             return None
-        if not isinstance(file_name, str) or not file_name:
+        if not isinstance(file_name, str) or not file_name or "\0" in file_name:
             raise self._config_error(f"{field}_file", f"{field}_file must be the name of a file")
         path = self._path.parent / file_name
         self.files.append(path)
