@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker.server.http.request import decode_object
+from progressbar_tracker.server.http.json_body import decode_object
 from progressbar_tracker.server.items.validation import (
     InvalidOperation,
     is_valid,

@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 from progressbar_tracker import _models
 from progressbar_tracker.server.access.authorization import Principal
 from progressbar_tracker.server.api.items import _OP_FUNCTIONS
-from progressbar_tracker.server.http.request import decode_object
+from progressbar_tracker.server.http.json_body import decode_object
 from progressbar_tracker.server.items.validation import (
     InvalidOperation,
     parse_batch,

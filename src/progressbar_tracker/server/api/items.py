@@ -23,7 +23,8 @@ from progressbar_tracker._models import (
 )
 from progressbar_tracker.server.access.authorization import Principal, authorize
 from progressbar_tracker.server.cluster import Verdict
-from progressbar_tracker.server.http.request import Request, decode_object, get_query_text
+from progressbar_tracker.server.http.json_body import decode_object
+from progressbar_tracker.server.http.request import Request, get_query_text
 from progressbar_tracker.server.http.response import Header, Response, json_response, json_stream_response
 from progressbar_tracker.server.items.change import Change, Owner, add_tail
 from progressbar_tracker.server.items.conditions import CONDITION_NAMES, StatusFilter

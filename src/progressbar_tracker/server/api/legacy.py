@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from progressbar_tracker.server.access.authorization import authorize
-from progressbar_tracker.server.http.request import Request, decode_object, validate_id
+from progressbar_tracker.server.http.json_body import decode_object
+from progressbar_tracker.server.http.request import Request, validate_id
 from progressbar_tracker.server.http.response import Response, json_response, json_stream_response
 from progressbar_tracker.server.items.change import Change, Owner
 from progressbar_tracker.server.items.validation import parse_legacy, parse_legacy_fast

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_to_bytes
-
-import msgspec
 
 from progressbar_tracker._models import MAX_BODY_BYTES, FieldError, check_id, check_text
 from progressbar_tracker.server.access.authorization import GUEST_ID, Principal, authorize
@@ -19,6 +16,7 @@ from progressbar_tracker.server.logs import choose_request_id, random_bits
 from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 from progressbar_tracker.server.proxies import Origin, client_network
 
+from .json_body import decode_object
 from .response import JSON_CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
     from .response import Header
 
-_decode = msgspec.json.Decoder().decode
 
 MAX_TEXT_LENGTH: Final = 200
 """The most characters of a search text."""
@@ -468,39 +465,6 @@ def get_query_text(query: Mapping[str, str], name: str) -> str | None:
         return check_text(name, query[name], MAX_TEXT_LENGTH) if name in query else None
     except FieldError as error:
         raise field_problem(error) from None
-
-
-def decode_json(body: bytes) -> object:
-    """Decode a JSON body.
-
-    Raises:
-        ProblemError: ``malformed-json``.
-    """
-    try:
-        return _decode(body)
-    except RecursionError:
-        raise ProblemError("malformed-json", "the body is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    # msgspec rejects NaN, 1e999 and lone surrogates without naming the field. The lenient parser accepts them, and the
-    # validation of the field names it.
-    try:
-        document: object = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        raise ProblemError("malformed-json", "the body is not valid JSON in UTF-8") from None
-    return document
-
-
-def decode_object(body: bytes) -> dict[str, object]:
-    """Decode a body that must be a JSON object.
-
-    Raises:
-        ProblemError: ``malformed-json`` or ``bad-request``.
-    """
-    document = decode_json(body)
-    if not isinstance(document, dict):
-        raise ProblemError("bad-request", "the body must be a JSON object")
-    return document
 
 
 def _too_large_problem(limit: int) -> ProblemError:
