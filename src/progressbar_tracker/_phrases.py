@@ -1,7 +1,7 @@
 """Phrases about the time of an item: when it ends, how long it has been silent, and whether it is slower than usual.
 
-Pure: the item, the current instant and the clock of the reader are arguments. ``phrases.js`` and ``clock.js`` of the
-pages have the same functions, and both pass the same table of cases. Items may come from an older or a foreign server,
+Pure: the item, the current instant and the clock of the reader are arguments. ``phrases.js`` of the pages has the
+same functions, and both pass the same table of cases. Items may come from an older or a foreign server,
 so a missing or invalid field omits its phrase and never raises.
 
 An estimate never flickers. Its clock times come from ``finish_at``, which is constant until there is new evidence. The
@@ -12,17 +12,17 @@ of both steps, so the remaining time never grows while time passes.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ._models import floor_percent
+from ._reader_clock import UTC_CLOCK, format_clock_time
 from ._text import format_age, format_duration, format_steps, round_to_step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date, tzinfo
 
-ClockLocale: TypeAlias = Literal["en-GB", "en-US"]
+    from ._reader_clock import Clock
 
 MIN_SILENCE_SECONDS: Final = 60.0
 """The youngest last write that is mentioned: the earliest age at which an item is called stuck."""
@@ -58,27 +58,7 @@ _SMALLEST_STEPS: Final = (
     (3600, 300), (600, 60), (0, 10),
 )  # fmt: skip
 
-_WEEKDAY_NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTH_NAMES: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sept", "Oct", "Nov", "Dec")
 _BYTE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-
-
-class Clock(NamedTuple):
-    """The clock of a reader.
-
-    Attributes:
-        zone: The time zone; ``None`` for the zone of this process.
-        locale: ``"en-GB"`` for 24 hours, ``"en-US"`` for AM and PM.
-        suffix: The text after a clock time, for a reader whose zone is unknown.
-    """
-
-    zone: tzinfo | None = None
-    locale: ClockLocale = "en-GB"
-    suffix: str = ""
-
-
-UTC_CLOCK: Final = Clock(UTC, suffix=" UTC")
-"""The clock of a reader whose zone is unknown."""
 
 
 class Estimate(NamedTuple):
@@ -369,7 +349,7 @@ def format_usual_start(statistics: Mapping[str, object], now: float, clock: Cloc
         return ""
     at = round_to_step(now // 86400 * 86400 + start, USUAL_START_STEP)
     text = format_clock_time(at, at, clock)
-    return f"usually starts about {_add_suffix(text, clock)}" if text else ""
+    return f"usually starts about {clock.add_suffix(text)}" if text else ""
 
 
 def format_estimated_total(item: Mapping[str, object]) -> str:
@@ -457,48 +437,7 @@ def _format_clocks(estimate: Estimate, now: float, clock: Clock) -> tuple[str, s
         high = format_clock_time(high_at, now, clock, step=step, near=finish_at if has_begun else low_at)
         if high in (finish, low):
             low = high = ""
-    return _add_suffix(finish, clock), low, _add_suffix(high, clock)
-
-
-def _add_suffix(text: str, clock: Clock) -> str:
-    return text + clock.suffix if ":" in text else text  # a date needs no zone
-
-
-def format_clock_time(at: float, now: float, clock: Clock, *, step: int = 60, near: float | None = None) -> str:
-    """Return a clock time, with its day unless that is today; only the date if it is a week away or more.
-
-    Args:
-        at: The instant, in seconds since the epoch.
-        now: The current instant.
-        clock: The clock of the reader.
-        step: Seconds to which the time is rounded.
-        near: An instant whose day has just been named, and is not named again.
-    """
-    local, today = _localize(round_to_step(at, step), clock), _localize(now, clock)
-    if local is None or today is None:
-        return ""
-    days = (local.date() - today.date()).days
-    if abs(days) >= 7:
-        return _format_date(local.date(), clock, has_year=abs(days) >= 330)
-    hour = local.strftime("%H:%M")
-    if clock.locale == "en-US":
-        hour = f"{local.hour % 12 or 12}:{local:%M} {'AM' if local.hour < 12 else 'PM'}"
-    named = today if near is None else _localize(round_to_step(near, step), clock)
-    is_named = named is not None and local.date() == named.date()
-    return hour if is_named else f"{_WEEKDAY_NAMES[local.weekday()]} {hour}"
-
-
-def _format_date(day: date, clock: Clock, *, has_year: bool) -> str:
-    if clock.locale == "en-US":
-        return f"{_MONTH_NAMES[day.month - 1][:3]} {day.day}{f', {day.year}' if has_year else ''}"
-    return f"{day.day} {_MONTH_NAMES[day.month - 1]}{f' {day.year}' if has_year else ''}"
-
-
-def _localize(at: float, clock: Clock) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(at, clock.zone)
-    except (ValueError, OverflowError, OSError):
-        return None
+    return clock.add_suffix(finish), low, clock.add_suffix(high)
 
 
 def read_number(item: Mapping[str, object], name: str) -> float | None:

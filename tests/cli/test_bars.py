@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker._phrases import Clock
+from progressbar_tracker._reader_clock import Clock
 from progressbar_tracker._text import display_width, sanitize_line
 from progressbar_tracker.cli.bars import ASCII_GLYPHS, Line, count_rows, describe_end, draw_bar, fit_rows, format_frame
 from progressbar_tracker.server.models import rfc3339

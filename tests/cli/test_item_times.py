@@ -11,7 +11,7 @@ import pytest
 
 from progressbar_tracker import Change, ProgressBar
 from progressbar_tracker._http.exchanges import ServerProtocol
-from progressbar_tracker._phrases import Clock
+from progressbar_tracker._reader_clock import Clock
 from progressbar_tracker.cli import connection
 from progressbar_tracker.cli import items as item_commands
 from progressbar_tracker.cli.table import (

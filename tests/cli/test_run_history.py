@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progressbar_tracker._phrases import Clock
+from progressbar_tracker._reader_clock import Clock
 from progressbar_tracker.cli.run_history import BLOCK_COLUMNS, describe_history, draw_columns
 from progressbar_tracker.server.models import EndedRun
 from progressbar_tracker.server.mutations import AddHistory

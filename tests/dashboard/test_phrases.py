@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from progressbar_tracker import _amounts, _phrases, _text
+from progressbar_tracker._reader_clock import UTC_CLOCK, Clock
 from progressbar_tracker.cli.table import format_took
 from progressbar_tracker.server.models import rfc3339
 
@@ -56,7 +57,7 @@ def render(case):
     now = datetime.fromisoformat(case["now"]).timestamp()
     if "zone" not in case:
         return function(case["item"], now)
-    return function(case["item"], now, _phrases.Clock(ZoneInfo(case["zone"]), case["locale"]))
+    return function(case["item"], now, Clock(ZoneInfo(case["zone"]), case["locale"]))
 
 
 def build_random_cases(count):
@@ -166,7 +167,7 @@ def test_remaining_time_never_grows_while_time_passes():
         item = {"eta": eta, "eta_low": 0.0, "eta_high": eta * (1 + chance.random()), "finish_at": rfc3339(NOW + eta)}
         seconds, elapsed = math.inf, 0.0
         while elapsed < eta:
-            texts = _phrases.describe_estimate(item, NOW + elapsed, _phrases.UTC_CLOCK)
+            texts = _phrases.describe_estimate(item, NOW + elapsed, UTC_CLOCK)
             before, seconds = seconds, parse_remaining(texts.remaining)
             assert seconds <= before
             elapsed += (eta - elapsed) * 0.02 + 0.1
@@ -178,7 +179,7 @@ def test_rounding_stays_within_half_of_the_interval():
         eta = math.exp(chance.uniform(6, 14))
         high = eta * (1 + chance.uniform(0.2, 1))
         item = {"eta": eta, "eta_low": eta / 2, "eta_high": high, "finish_at": rfc3339(NOW + eta)}
-        texts = _phrases.describe_estimate(item, NOW, _phrases.UTC_CLOCK)
+        texts = _phrases.describe_estimate(item, NOW, UTC_CLOCK)
         assert abs(parse_remaining(texts.remaining) - eta) <= (high - eta) / 2
 
 
@@ -188,7 +189,7 @@ def test_clock_times_stay_until_the_evidence_changes():
     for second in range(0, 1500, 7):
         # The server serializes the item again; it rounds to milliseconds.
         item |= {name: round(item[name] - 7 + 0.0004, 3) for name in ("eta", "eta_low", "eta_high")} if second else {}
-        texts = _phrases.describe_estimate(item, NOW + second, _phrases.UTC_CLOCK)
+        texts = _phrases.describe_estimate(item, NOW + second, UTC_CLOCK)
         clocks.add((texts.finish, texts.low, texts.high))
     assert clocks == {("17:25 UTC", "17:19", "17:41 UTC")}
 
@@ -196,4 +197,4 @@ def test_clock_times_stay_until_the_evidence_changes():
 def test_default_clock_is_in_the_zone_of_the_process():
     local = (datetime.fromtimestamp(NOW, UTC).astimezone() + timedelta(minutes=31)).strftime("%H:%M")
     item = {"eta": 1860.0, "finish_at": rfc3339(NOW + 1860)}
-    assert _phrases.format_short_estimate(item, NOW, _phrases.Clock()).endswith(local)
+    assert _phrases.format_short_estimate(item, NOW, Clock()).endswith(local)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from progressbar_tracker import track
 from progressbar_tracker._http.legacy import LegacyState
-from progressbar_tracker._phrases import UTC_CLOCK
+from progressbar_tracker._reader_clock import UTC_CLOCK
 from progressbar_tracker._tracking.deadline import make_deadline, parse_deadline
 from progressbar_tracker.cli.pipe import pipe
 from progressbar_tracker.cli.table import format_item_row

@@ -19,7 +19,6 @@ from progressbar_tracker._amounts import (
     is_open_ended,
 )
 from progressbar_tracker._phrases import (
-    Clock,
     format_lateness,
     format_short_estimate,
     format_silence,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from progressbar_tracker._models import Item
+    from progressbar_tracker._reader_clock import Clock
 
 MIN_TABLE_WIDTH: Final = 140
 """Columns of the narrowest screen on which an item has one line."""

@@ -11,7 +11,7 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import DEFAULT_TIMEOUT, ProgressBar
 from progressbar_tracker._errors import ConfigError
-from progressbar_tracker._phrases import Clock
+from progressbar_tracker._reader_clock import Clock
 
 from .streams import PROGRAM_NAME
 

@@ -14,7 +14,8 @@ from progressbar_tracker._amounts import format_item_count
 from progressbar_tracker._errors import ItemNotFoundError
 from progressbar_tracker._http.exchanges import request_history
 from progressbar_tracker._models import ITEM_STATUSES
-from progressbar_tracker._phrases import format_clock_time, read_instant
+from progressbar_tracker._phrases import read_instant
+from progressbar_tracker._reader_clock import format_clock_time
 from progressbar_tracker._text import parse_duration, sanitize_line
 from progressbar_tracker.cli.table import STATUS_COLOURS, STATUS_MARKS, format_details, format_table, format_took
 
@@ -27,7 +28,7 @@ from .streams import PROGRAM_NAME
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from progressbar_tracker._phrases import Clock
+    from progressbar_tracker._reader_clock import Clock
 
 END_STATUSES: Final = (*(status for status in ITEM_STATUSES if status != "running"), "deleted")
 DEFAULT_LIMIT: Final = 20

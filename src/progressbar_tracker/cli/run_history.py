@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from progressbar_tracker._phrases import (
-    Clock,
     format_rough_duration,
     format_success_rate,
     format_usual_range,
@@ -17,6 +16,8 @@ from progressbar_tracker._phrases import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from progressbar_tracker._reader_clock import Clock
 
 MAX_COLUMNS: Final = 20
 """Runs that are drawn as columns."""

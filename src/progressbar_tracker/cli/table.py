@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from progressbar_tracker._amounts import format_item_count, format_item_percent, format_rate
 from progressbar_tracker._phrases import (
-    Clock,
     format_basis,
     format_estimate,
     format_estimated_total,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from progressbar_tracker._models import Item
+    from progressbar_tracker._reader_clock import Clock
 
 STATUS_MARKS: Final = {
     "running": ">", "succeeded": "+", "failed": "x", "stopped": "-", "stalled": "?", "stuck": "!",

@@ -24,7 +24,7 @@ from progressbar_tracker._models import (
     is_complete,
     is_indeterminate,
 )
-from progressbar_tracker._phrases import UTC_CLOCK
+from progressbar_tracker._reader_clock import UTC_CLOCK
 from progressbar_tracker._tracking.mirror import Mirror, Reading
 from progressbar_tracker._tracking.run import clean_number
 from progressbar_tracker._tracking.run_options import RunOptions
