@@ -10,9 +10,17 @@ class ManualClock:
 
     def __init__(self, now: float = START_TIME) -> None:
         self.now = now
+        self._seconds_back = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now + self._seconds_back
+
+    def set_back(self, seconds: float) -> None:
+        """Set the wall clock back; no time passes."""
+        self.now, self._seconds_back = self.now - seconds, self._seconds_back + seconds
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

@@ -37,6 +37,17 @@ def read_monotonic() -> float:
     return read_clock()
 
 
+def is_superseded(at: float, newest_at: float, now: float) -> bool:
+    """Return whether something of an instant is older than the newest of its kind.
+
+    An instant after ``now`` was read before the wall clock was set back, so it says nothing about the order.
+
+    >>> is_superseded(10.0, 20.0, now=30.0), is_superseded(10.0, 3600.0, now=30.0)
+    (True, False)
+    """
+    return at < newest_at <= now
+
+
 def get_monotonic(clock: Callable[[], float]) -> Callable[[], float]:
     """Return ``clock.monotonic``, or the clock itself if it has none, as the fake clocks of tests."""
     monotonic: Callable[[], float] = getattr(clock, "monotonic", clock)

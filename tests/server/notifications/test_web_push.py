@@ -222,6 +222,17 @@ def test_older_message_does_not_follow_a_newer_one(
     assert [message.document["event"] for message in service.wait_for_messages(2)] == ["stalled", "succeeded"]
 
 
+def test_clock_that_is_set_back_drops_no_message(
+    push_server: RunningServer, service: PushService, browser: Browser
+) -> None:
+    follow(push_server, browser, item="a")
+    put_item(push_server, run_id="r1", status="failed")
+    service.wait_for_messages(1)
+    push_server.clock.set_back(3600)
+    put_item(push_server, run_id="r2", status="succeeded")
+    assert [message.document["event"] for message in service.wait_for_messages(2)] == ["failed", "succeeded"]
+
+
 def test_hanging_service_delays_no_other_owner(
     push_server: RunningServer, service: PushService, browser: Browser
 ) -> None:

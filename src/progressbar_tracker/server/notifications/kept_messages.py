@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
+from progressbar_tracker.server.clock import is_superseded
 from progressbar_tracker.server.mutations import KeepMessage, KeptMessage
 from progressbar_tracker.server.stores.base import StoreError
 
@@ -222,7 +223,7 @@ class KeptMessages:
         if notice.event in END_EVENTS:
             return False
         sent = self._sent.get(_get_key(notice))
-        return record.is_final or (sent is not None and notice.at < sent[1])
+        return record.is_final or (sent is not None and is_superseded(notice.at, sent[1], self._clock()))
 
     def _find_interval_wait(self, channel: Channel, key: MessageKey) -> float:
         with self._lock:

@@ -17,6 +17,8 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from progressbar_tracker.server.clock import is_superseded
+
 from . import messages
 from .webhooks import DeliveryError
 
@@ -171,7 +173,8 @@ class WebPush:
             return "the subscription has ended"
         if self._has_ended(subscription):
             return "the session or key of the subscription has ended"
-        if self._delivered.get((notice.channel, notice.item_id), 0.0) > notice.at:
+        delivered_at = self._delivered.get((notice.channel, notice.item_id))
+        if delivered_at is not None and is_superseded(notice.at, delivered_at, self._clock()):
             return "a later message about the item was delivered"
         return None
 
