@@ -96,6 +96,13 @@ def test_refusal_for_the_rate_names_the_pause(kind: str, response: WebhookRespon
     assert error.value.retry_after == seconds
 
 
+def test_pause_that_is_no_number_is_the_default() -> None:
+    nested = b'{"retry_after": %s}' % (b"[" * 900 + b"]" * 900)
+    with pytest.raises(DeliveryError) as error:
+        read_response(CHAT_CHANNELS["discord"], MessageRef("k"), respond(429, nested, retry_after="-1"))
+    assert error.value.retry_after == chat_services.DEFAULT_RETRY_AFTER
+
+
 @pytest.mark.parametrize("kind", CHAT_CHANNELS)
 @pytest.mark.parametrize(
     "response",
@@ -103,6 +110,8 @@ def test_refusal_for_the_rate_names_the_pause(kind: str, response: WebhookRespon
         respond(500, b""), respond(200, b"<html>"), respond(200, b"["  * 100_000), respond(200, [1]), respond(302, {}),
         respond(200, {"ok": True, "id": "a\n/../b", "channel": "C", "ts": "x y", "result": {"message_id": "no"}}),
         respond(200, {"id": "1" * 5000, "ok": True, "ts": 1, "channel": "1" * 5000}),
+        respond(200, {"id": True, "ok": True, "ts": True, "result": {"message_id": True}}),
+        respond(200, b'{"ok": true, "id": %s, "ts": %s, "result": %s}' % ((b"[" * 900 + b"]" * 900,) * 3)),
     ],
 )  # fmt: skip
 def test_unreadable_response_is_an_error(kind: str, response: WebhookResponse) -> None:

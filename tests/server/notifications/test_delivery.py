@@ -23,9 +23,15 @@ from standardwebhooks.webhooks import Webhook
 from progressbar_tracker import ProgressBar
 from progressbar_tracker._errors import ConfigError
 from progressbar_tracker.server import maintenance
-from progressbar_tracker.server.models import rfc3339
+from progressbar_tracker.server.models import Notice, rfc3339
+from progressbar_tracker.server.mutations import AddNotice
 from progressbar_tracker.server.notifications import dispatcher
-from progressbar_tracker.server.notifications.dispatcher import MAX_MESSAGE_AGE, MIN_BACKOFF_SECONDS, OutboxDispatcher
+from progressbar_tracker.server.notifications.dispatcher import (
+    MAX_BACKOFF_SECONDS,
+    MAX_MESSAGE_AGE,
+    MIN_BACKOFF_SECONDS,
+    OutboxDispatcher,
+)
 from tests.support.connections import find_free_port
 from tests.support.server import ServerGroup
 from tests.support.waiting import wait_until
@@ -298,6 +304,24 @@ def test_undeliverable_messages_are_given_up_after_a_day(
     assert get_channel(served)["waiting"] == 0
     assert len([line for line in caplog.messages if line.startswith("a message to hook is given up: failed of ")]) == 3
     assert "VerySecret" not in caplog.text
+
+
+def test_message_that_cannot_be_rendered_is_given_up_after_a_day(
+    make_hook_server: Callable[..., RunningServer], receiver: WebhookReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = make_hook_server()
+    notice = Notice(
+        notice_id="msg_1", channel="hook", item_id="a", run_id="r", event="many%", at=served.clock(), body="{}",
+        next_at=served.clock(),
+    )  # fmt: skip
+    served.background.store.commit([AddNotice(notice)]).result()
+    wait_until(lambda: count_attempts(served) == 1)
+    served.clock.advance(MAX_MESSAGE_AGE)
+    wait_until(lambda: get_channel(served)["given_up"] == 1)
+    put_item(served, "b", status="failed")
+    served.clock.advance(MAX_BACKOFF_SECONDS)
+    receiver.wait(1)
+    assert "a message to hook failed: many% of 'a'" in caplog.text
 
 
 def test_waiting_messages_are_counted_in_the_metrics(

@@ -21,12 +21,15 @@ from progressbar_tracker.server.notifications.events import (
     find_change_events,
     find_overdue_events,
 )
-from progressbar_tracker.server.notifications.messages import render_message, render_webhook
+from progressbar_tracker.server.notifications.messages import render_chat, render_message, render_webhook
 from tests.support.boards import ITEM_SERIALIZER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from progressbar_tracker.server.notifications.chat_services import ChatText
+    from progressbar_tracker.server.notifications.messages import Message
 
 END_STATUSES = ("succeeded", "failed", "stopped")
 PERCENT_LISTS = st.lists(st.integers(1, 99), unique=True).map(sorted)
@@ -246,6 +249,17 @@ def make_notice(event: str, **fields: object) -> Notice:
     return Notice(
         notice_id="n", channel="c", item_id="a", run_id="r", event=event, at=3600.0, body=json.dumps(body), next_at=0.0
     )
+
+
+@pytest.mark.parametrize("render", [render_message, render_chat])
+def test_text_of_an_item_cannot_reorder_a_message(render: Callable[[Notice], Message | ChatText]) -> None:
+    reversing = "\u202edeliaf sah\u2066\u200b"
+    message = render(
+        make_notice("failed", title=reversing, description=reversing, owner=reversing, error="a\n👩\u200d🚀")
+    )
+    assert message.title == "deliaf sah has failed"
+    assert "a\n👩\u200d🚀\ndeliaf sah\n" in message.text
+    assert "of deliaf sah" in message.text
 
 
 def test_message_of_a_stuck_item_names_the_usual_gap() -> None:

@@ -200,6 +200,32 @@ def test_deleted_run_is_not_shown_as_running(
     assert len(service.wait_for_text("is not followed any more")) == 1
 
 
+def test_run_that_leaves_the_groups_is_not_shown_to_them(
+    make_server: Callable[..., RunningServer], tmp_path: Path, slack: Slack
+) -> None:
+    path = write_channels(tmp_path, slack)
+    path.write_text(path.read_text().replace("all = true", 'groups = ["g"]'))
+    served = make_server(channels=path)
+    put_item(served, group="g")
+    slack.wait_for_text("is running")
+    patch_item(served, group="h", title="of the other group", status="succeeded")
+    served.clock.advance(11)
+    (states,) = slack.wait_for_text("a is not followed any more")
+    assert "of the other group" not in "".join(states)
+
+
+def test_clock_that_is_set_back_stops_no_edit(
+    make_chat_server: Callable[..., RunningServer], service: ChatService
+) -> None:
+    served = make_chat_server(service)
+    put_item(served)
+    service.wait_for_text("0 of 100")
+    served.clock.set_back(3600)
+    patch_item(served, completed=10)
+    served.clock.advance(11)
+    service.wait_for_text("10 of 100")
+
+
 def test_deleted_message_is_replaced_by_a_new_one(
     make_chat_server: Callable[..., RunningServer], service: ChatService
 ) -> None:
@@ -226,7 +252,10 @@ def test_text_of_an_item_is_neither_mention_nor_markup(
     document = json.loads(service.received[0].body)
     if service.kind == "slack":
         assert "<!channel>" not in text
-        assert (document["mrkdwn"], document["parse"], document["link_names"]) == (False, "none", False)
+        (text_element,) = document["blocks"][0]["elements"][0]["elements"]
+        assert text_element["type"] == "text"
+        assert text_element["text"].startswith("<!channel> @everyone [a](http://b) *c* has failed\n")
+        assert (document["parse"], document["link_names"]) == ("none", False)
     elif service.kind == "discord":
         assert "\\<!channel\\> \\@everyone \\[a\\](http://b) \\*c\\*" in text
     elif service.kind == "telegram":

@@ -135,8 +135,14 @@ def _read_retry_after(response: WebhookResponse, document: dict[str, Any]) -> fl
     found: list[object] = [response.headers.get("retry-after"), document.get("retry_after")]
     if isinstance(parameters, dict):
         found.append(parameters.get("retry_after"))
-    seconds = [float(str(value)) for value in found if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", str(value))]
+    texts = [str(value) for value in found if isinstance(value, str | int | float)]
+    seconds = [float(text) for text in texts if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text)]
     return min(max(seconds, default=DEFAULT_RETRY_AFTER), MAX_RETRY_AFTER)
+
+
+def _read_id(value: object) -> str:
+    """Return an id of a response, a text or a number; ``""`` if it is neither."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _make_body(document: dict[str, object]) -> bytes:
@@ -181,8 +187,13 @@ def _build_slack(channel: Channel, ref: MessageRef, text: ChatText) -> ChatReque
 
     lines = [escape(text.title), escape(text.text), f"<{escape(text.url)}>" if text.url else ""]
     room, _, instant = ref.message_id.rpartition("/")
+    # chat.update has no mrkdwn, so the message is a block of literal text. The text is for notifications only.
+    elements: list[dict[str, str]] = [{"type": "text", "text": "\n".join(filter(None, (text.title, text.text)))}]
+    if text.url:
+        elements += [{"type": "text", "text": "\n"}, {"type": "link", "url": text.url}]
+    block = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}
     document: dict[str, object] = {
-        "channel": room or channel.to, "text": "\n".join(filter(None, lines)), "mrkdwn": False, "parse": "none",
+        "channel": room or channel.to, "text": "\n".join(filter(None, lines)), "blocks": [block], "parse": "none",
         "link_names": False,
     }  # fmt: skip
     document |= {"ts": instant} if ref.message_id else {"unfurl_links": False, "unfurl_media": False}
@@ -197,7 +208,7 @@ _SLACK_ENDED: Final = frozenset({"account_inactive", "token_revoked"})
 
 def _read_slack(channel: Channel, ref: MessageRef, status: int, document: dict[str, Any]) -> str:
     if status == 200 and document.get("ok") is True:
-        return f"{document.get('channel') or channel.to}/{document.get('ts') or ''}"
+        return f"{_read_id(document.get('channel')) or channel.to}/{_read_id(document.get('ts'))}"
     error = _name_error(document.get("error"))
     if ref.message_id and error in _SLACK_GONE:
         raise MessageGoneError
@@ -239,8 +250,8 @@ _UNKNOWN_WEBHOOK: Final = 10015
 
 
 def _read_discord(channel: Channel, ref: MessageRef, status: int, document: dict[str, Any]) -> str:
-    if status == 200 and document.get("id"):
-        return str(document["id"])
+    if status == 200 and (message_id := _read_id(document.get("id"))):
+        return message_id
     code = document.get("code")
     if ref.message_id and status == 404 and code == _UNKNOWN_MESSAGE:
         raise MessageGoneError
@@ -277,8 +288,8 @@ _TELEGRAM_GONE: Final = ("message to edit not found", "message can't be edited",
 def _read_telegram(channel: Channel, ref: MessageRef, status: int, document: dict[str, Any]) -> str:
     result = document.get("result")
     if status == 200 and document.get("ok") is True:
-        found = result.get("message_id") if isinstance(result, dict) else None
-        return str(found) if isinstance(found, int) else ref.message_id or "?"
+        found = _read_id(result.get("message_id")) if isinstance(result, dict) else ""
+        return found if re.fullmatch(r"\d+", found, re.ASCII) else ref.message_id or "?"
     description = str(document.get("description") or "").lower()
     if ref.message_id and status == 400:
         if "message is not modified" in description:

@@ -334,6 +334,10 @@ class OutboxDispatcher:
             await self._send_notice(notice)
         except DeliveryError as error:
             return await self._handle_failure(notice, error, counts)
+        except Exception:
+            # Without a mark, the message would be retried without end, and those after it would wait.
+            logger.exception("a message to %s failed: %s of %r", name, notice.event, notice.item_id)
+            return await self._handle_failure(notice, DeliveryError("an error of this server, see its log"), counts)
         counts.delivered += 1
         self._failures.pop(name, None)
         log_event("message delivered", channel=name, event=notice.event, item=notice.item_id)

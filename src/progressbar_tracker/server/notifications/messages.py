@@ -17,7 +17,7 @@ from progressbar_tracker._phrases import (
     get_start,
     read_instant,
 )
-from progressbar_tracker._text import format_duration
+from progressbar_tracker._text import EMOJI_JOINERS, format_duration, remove_hidden
 from progressbar_tracker.server.items.serializer import item_url, run_url
 from progressbar_tracker.server.models import Notice, rfc3339
 
@@ -38,7 +38,7 @@ PROGRESS_EVENT: Final = "progress"
 """Pseudo-event of a running item: a message shows its current state."""
 
 LOST_EVENT: Final = "lost"
-"""Pseudo-event of a run that was deleted, or replaced by another one, before it ended."""
+"""Pseudo-event of a run that was deleted, replaced by another one, or moved out of the groups of its channel."""
 
 BAR_CELLS: Final = 20
 
@@ -73,7 +73,7 @@ def render_webhook(notice: Notice, public_url: str = "", tail: str = "") -> byte
 def render_message(notice: Notice, public_url: str = "", tail: str = "") -> Message:
     """Return title and text, with the end of the output and a link to the run's page if the public URL is known."""
     title, lines = _render_lines(notice, tail)
-    return Message(title, "\n".join(filter(None, [*lines, _page_url(notice, public_url)])))
+    return Message(_clean(title), "\n".join(filter(None, [*map(_clean, lines), _page_url(notice, public_url)])))
 
 
 def render_chat(notice: Notice, public_url: str = "", tail: str = "") -> ChatText:
@@ -83,9 +83,14 @@ def render_chat(notice: Notice, public_url: str = "", tail: str = "") -> ChatTex
         lines = [_render_bar(json.loads(notice.body)), *lines]
     is_expected = notice.event in (PROGRESS_EVENT, LOST_EVENT)
     return ChatText(
-        title, "\n".join(filter(None, lines)), _page_url(notice, public_url),
+        _clean(title), _clean("\n".join(filter(None, lines))), _page_url(notice, public_url),
         urgency=0 if is_expected else 2 if notice.event == "failed" else 1,
     )  # fmt: skip
+
+
+def _clean(text: str) -> str:
+    """Return a text without characters that hide or reorder what stands around them."""
+    return remove_hidden(text, keep=f"\n\t{EMOJI_JOINERS}")
 
 
 def _render_bar(item: Mapping[str, object]) -> str:

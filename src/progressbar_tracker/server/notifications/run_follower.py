@@ -39,7 +39,7 @@ class RunFollower:
         self._sweep_count = 0
 
     def sweep(self, board: Board, now: float, *, is_leader: bool) -> list[AddNotice]:
-        """Offer the states that are due; return the outbox writes for runs that were lost before their end.
+        """Offer the states that are due; return the outbox writes for runs that are not followed to their end.
 
         Args:
             board: All items.
@@ -60,7 +60,7 @@ class RunFollower:
         writes: list[AddNotice] = []
         for channel in channels:
             before = self._followed.get(channel.name, {})
-            items = self._choose(channel, running, now) if running is not None else _refresh(board, before)
+            items = self._choose(channel, running, now) if running is not None else _refresh(channel, board, before)
             followed = self._followed[channel.name] = {(item.id, item.run_id): item for item in items}
             writes += self._build_lost(channel, board, before, followed, now)
             self._kept.offer(
@@ -94,7 +94,7 @@ class RunFollower:
         for (item_id, run_id), item in before.items():
             if (item_id, run_id) not in followed:
                 current = board.get(item_id)
-                if current is None or current.run_id != run_id:
+                if current is None or current.run_id != run_id or not channel.accepts(current):
                     writes.append(AddNotice(self._build_notice(channel, item, LOST_EVENT, now)))
         return writes
 
@@ -106,8 +106,10 @@ class RunFollower:
         )  # fmt: skip
 
 
-def _refresh(board: Board, before: dict[tuple[str, str], Item]) -> list[Item]:
-    found = [board.get(item_id) for item_id, _ in before]
+def _refresh(channel: Channel, board: Board, before: dict[tuple[str, str], Item]) -> list[Item]:
+    found = [item for item_id, _ in before if (item := board.get(item_id)) is not None]
     return [
-        item for item in found if item is not None and item.status == "running" and (item.id, item.run_id) in before
+        item
+        for item in found
+        if item.status == "running" and (item.id, item.run_id) in before and channel.accepts(item)
     ]
