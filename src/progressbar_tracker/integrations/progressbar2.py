@@ -102,7 +102,7 @@ def _start_run(bar: Any, prefix: str | None) -> None:
         is_loop = _find_library_caller(frame) in _LOOP_METHODS
         run = _bars.start(bar, frame, _BarReader(bar, prefix or ""), is_current=is_loop or bar in _blocks)
         gate = getattr(bar, "_iterable", None)
-        if is_loop and gate is not None and are_loops_stoppable() and (stop := allow_stop(run)) is not None:
+        if is_loop and gate is not None and (stop := allow_stop(run)) is not None:
             stop.bind(gate, run)
 
 

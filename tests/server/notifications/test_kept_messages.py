@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from progressbar_tracker.server import maintenance
-from progressbar_tracker.server.notifications import dispatcher, run_follower
+from progressbar_tracker.server.notifications import dispatcher, kept_messages, run_follower
 from tests.server.schedules.test_missed import get_schedule, pass_time, set_schedule, wait_until_watched
 from tests.support.chat_services import CHAT_SERVICES, Discord, Ntfy, Slack
 from tests.support.server import ServerGroup
@@ -453,6 +453,27 @@ def test_id_that_cannot_be_stored_is_stored_later(
     wait_until(lambda: served.background.store.read_kept_message("chat", "a", "r") is not None)
     patch_item(served, status="succeeded")
     assert len(slack.wait_for_text("has succeeded")) == 1
+
+
+def test_ids_that_cannot_be_stored_are_bounded(
+    make_chat_server: Callable[..., RunningServer], slack: Slack, disk: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_messages, "MAX_REMEMBERED_MESSAGES", 2)
+    served = make_chat_server(slack)
+
+    def fill(_: object) -> None:
+        disk.full = True
+
+    slack.on_request = fill
+    ops = [{"op": "put", "id": item_id, "run_id": "r", "total": 9} for item_id in "abc"]
+    assert served.client("write").post("/api/v1/items:batch", json={"ops": ops}).is_success
+    slack.wait_for_text("is running", 3)
+    slack.on_request = lambda _: None
+    kept = served.background.app.services.notifier.dispatcher.kept
+    wait_until(lambda: {item_id for _, item_id, _ in kept._unsaved} == {"b", "c"})
+    disk.full = False
+    wait_until(lambda: not kept._unsaved)
+    assert served.background.store.read_kept_message("chat", "c", "r") is not None
 
 
 # Restarts and several servers.

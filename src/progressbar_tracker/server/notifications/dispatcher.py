@@ -268,7 +268,7 @@ class OutboxDispatcher:
             if notice.notice_id not in self._unrecorded:
                 by_channel.setdefault(notice.channel, []).append(notice)
         for name, notices in by_channel.items():
-            self._start_task(name, self._deliver(name, notices))
+            self._start_task(name, self._deliver(notices))
         for channel in self.kept.find_ready(self._channels):
             # After the messages of the outbox, which may be ends.
             name = channel.name
@@ -278,9 +278,20 @@ class OutboxDispatcher:
 
     def _start_task(self, name: str, work: Coroutine[None, None, None]) -> None:
         self._busy.add(name)
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._run_task(name, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _run_task(self, name: str, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception:
+            logger.exception("the messages to %s could not be sent", name)
+            self._backoff_until[name] = self._monotonic() + MAX_BACKOFF_SECONDS / 60
+        finally:
+            self._busy.discard(name)
+            assert self._wake is not None
+            self._wake.set()
 
     async def _send_state(self, channel: Channel) -> None:
         """Send one state of a running item. A failed one is replaced by a newer one, and is not retried."""
@@ -293,28 +304,13 @@ class OutboxDispatcher:
             counts.failed += 1
             self._disable(name, error)
             self._pause_channel(name, error)
-        except Exception:
-            logger.exception("the states for %s could not be sent", name)
-            self._backoff_until[name] = self._monotonic() + MAX_BACKOFF_SECONDS / 60
         else:
             self._failures.pop(name, None)
-        finally:
-            self._busy.discard(name)
-            assert self._wake is not None
-            self._wake.set()
 
-    async def _deliver(self, name: str, notices: Sequence[Notice]) -> None:
-        try:
-            for notice in notices:
-                if self._closing or not self._is_leader() or not await self._attempt(notice):
-                    break
-        except Exception:
-            logger.exception("the messages to %s could not be sent", name)
-            self._backoff_until[name] = self._monotonic() + MAX_BACKOFF_SECONDS / 60
-        finally:
-            self._busy.discard(name)
-            assert self._wake is not None
-            self._wake.set()
+    async def _deliver(self, notices: Sequence[Notice]) -> None:
+        for notice in notices:
+            if self._closing or not self._is_leader() or not await self._attempt(notice):
+                break
 
     async def _attempt(self, notice: Notice) -> bool:
         """Make one attempt; return whether the channel may send its next message now."""

@@ -32,7 +32,7 @@ from .messages import LOST_EVENT, PROGRESS_EVENT, TEST_EVENT, render_chat
 from .webhooks import DeliveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from progressbar_tracker.server.models import Notice
     from progressbar_tracker.server.stores.base import Store
@@ -48,7 +48,7 @@ logger = logging.getLogger("progressbar_tracker.server.notifications.dispatcher"
 BUDGET_SECONDS: Final = 60.0
 
 MAX_REMEMBERED_MESSAGES: Final = 10_000
-"""The most messages whose latest edit is remembered."""
+"""The most messages whose latest edit, or whose id that could not be stored, is remembered."""
 
 TOUCH_SECONDS: Final = 86400.0
 """Age from which the record of an edited message is stored again, so that it is not trimmed."""
@@ -193,13 +193,13 @@ class KeptMessages:
         now = self._clock()
         stored = KeptMessage(*key, place, message_id, now, is_final or (record is not None and record.is_final))
         if record is None or replace(record, at=now) != stored or now - record.at > TOUCH_SECONDS:
-            await self._save(key, stored)
+            await self._save({key: stored})
         return is_sent
 
     async def save_pending(self) -> None:
         """Store the ids that could not be stored."""
-        for key, record in list(self._unsaved.items()):
-            await self._save(key, record)
+        if self._unsaved:
+            await self._save(self._unsaved.copy())
 
     def _read_record(self, key: MessageKey) -> KeptMessage | None:
         try:
@@ -260,14 +260,18 @@ class KeptMessages:
         )
         return chat_services.read_response(channel, ref, response)
 
-    async def _save(self, key: MessageKey, record: KeptMessage) -> None:
-        self._unsaved[key] = record
+    async def _save(self, records: Mapping[MessageKey, KeptMessage]) -> None:
+        """Store the ids of messages. If that fails, they are stored later, see :meth:`save_pending`."""
+        self._unsaved |= records
+        while len(self._unsaved) > MAX_REMEMBERED_MESSAGES:
+            del self._unsaved[next(iter(self._unsaved))]
         try:
-            await asyncio.wrap_future(self._store.commit([KeepMessage(record)]))
+            await asyncio.wrap_future(self._store.commit([*map(KeepMessage, records.values())]))
         except StoreError:
             return
-        if self._unsaved.get(key) is record:
-            del self._unsaved[key]
+        for key, record in records.items():
+            if self._unsaved.get(key) is record:
+                del self._unsaved[key]
 
 
 def _get_key(notice: Notice) -> MessageKey:
