@@ -98,7 +98,7 @@ def test_doctor_checks_the_database_of_a_running_server(command, tmp_path):
     with start_server(path):
         done = command("doctor", "--database", path)
     assert read_findings(done)["database"][0] == "ok"
-    assert "is whole, 0 items, 0 runs of the history, 1 keys" in read_findings(done)["database"][1]
+    assert "is whole, 0 items, 0 runs of the history, 1 key" in read_findings(done)["database"][1]
 
 
 def test_doctor_reports_space_of_deleted_rows_with_a_remedy(command, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
 
@@ -39,6 +41,15 @@ def test_key_list_has_names_and_no_secrets(run_keys):
     assert "ci" in done.out
     assert secret not in done.out
     assert secret not in run_keys("list", "--json").out
+
+
+def test_key_list_has_local_times_that_fit(run_keys, monkeypatch):
+    monkeypatch.setattr("progressbar_tracker.cli.credentials.terminal_width", lambda: 80)
+    run_keys("create", "--type", "write", "--name", "ci", "--expires", "90")
+    done = run_keys("list")
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "…" not in done.out
+    assert re.search(r"ci +\d\d:\d\d ", done.out), done.out
 
 
 def is_refused(pb):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("configured_server")
@@ -12,7 +14,10 @@ def test_schedule_is_set_listed_and_deleted(command):
         "schedule", "set", "a/b", "--cron", "0 3 * * *", "--timezone", "Europe/Paris", "--grace", "10m", "--notify",
         "phone", "--notify", "team",
     )  # fmt: skip
-    assert (done.code, done.out.startswith("a/b  expected 20")) == (0, True)
+    assert done.code == 0
+    assert re.fullmatch(r"a/b: expected (\w{3} )?\d\d:00 \(0 3 \* \* \* Europe/Paris, grace 10 min\)\n", done.out), (
+        done.out
+    )
     assert command("schedule", "set", "sync", "--every", "1h").code == 0
     listed = command("schedule", "ls")
     assert "0 3 * * * Europe/Paris" in listed.out
@@ -23,6 +28,26 @@ def test_schedule_is_set_listed_and_deleted(command):
     assert command("schedule", "ls", "--missed").err == "No start was missed.\n"
     assert command("schedule", "delete", "a/b", "sync").code == 0
     assert command("schedule", "ls").err == "There is no schedule.\n"
+
+
+def test_schedules_fit_into_80_columns(command, monkeypatch):
+    """Times are those of the terminal, and neither they nor the rule are cut."""
+    monkeypatch.setattr("progressbar_tracker.cli.schedule.terminal_width", lambda: 80)
+    command("schedule", "set", "nightly-backup", "--cron", "0 3 * * *", "--timezone", "Europe/Paris", "--grace", "10m")
+    command("schedule", "set", "sync", "--every", "1h")
+    lines = command("schedule", "ls").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["ID", "EXPECTED", "STATE", "RULE", "GRACE", "OWNER"]
+    assert re.search(r"nightly-backup  (\w{3} )?\d\d:00 +waiting +0 3 \* \* \* Europe/Paris  10 min", lines[1])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--every", "10s"], "every must be 1 min to 366 days, in whole seconds, not 10 s"),
+    (["--every", "1h", "--grace", "1s"], "grace must be 10 s to 7 days, in whole seconds, not 1 s"),
+    (["--cron", "61 3 * * *"], "cron must be a cron expression, not '61 3 * * *': Bad minute"),
+])  # fmt: skip
+def test_refused_schedule_is_explained(command, options, message):
+    assert message in command("schedule", "set", "job", *options).err
 
 
 def test_schedule_is_printed_as_json(command):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +12,11 @@ import click
 from progressbar_tracker import _config
 from progressbar_tracker._client import DEFAULT_TIMEOUT
 from progressbar_tracker._errors import FOREIGN_REPLY_CODE, ConfigError, PermissionError
+from progressbar_tracker._phrases import read_instant
+from progressbar_tracker._reader_clock import format_clock_time
 from progressbar_tracker._text import sanitize_line
 
-from .connection import find_server
+from .connection import find_server, read_clock
 from .options import print_json, terminal_width
 from .streams import PROGRAM_NAME, ask_secret, discard_output, is_stdout_closed, print_note
 from .table import format_table
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from progressbar_tracker._http.transport import HttpTransport
+    from progressbar_tracker._reader_clock import Clock
 
 
 @contextlib.contextmanager
@@ -104,7 +108,7 @@ def print_secret(document: Mapping[str, object], secret: object, name: str, *, a
 def print_records(
     records: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool, empty_note: str = ""
 ) -> None:
-    """Print a table of records, whose first column is whole, or their fields as JSON.
+    """Print a table of records, whose first column is whole, or their fields as JSON. Instants are in local time.
 
     Args:
         records: The records.
@@ -117,6 +121,12 @@ def print_records(
     elif empty_note and not records:
         print_note(empty_note)
     else:
-        rows = [[sanitize_line(record.get(column)) for column in columns] for record in records]
+        now, clock = time.time(), read_clock()
+        rows = [[_format_field(record, column, now, clock) for column in columns] for record in records]
         headings = [column.removesuffix("_at").upper() for column in columns]
         click.echo("\n".join(format_table(rows, terminal_width(), headings, whole={0})))
+
+
+def _format_field(record: Mapping[str, object], name: str, now: float, clock: Clock) -> str:
+    at = read_instant(record, name) if name.endswith("_at") else None
+    return sanitize_line(record.get(name)) if at is None else format_clock_time(at, now, clock)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from progressbar_tracker._http.schedules import request_schedule, request_schedule_deletion, request_schedules
+from progressbar_tracker._phrases import read_instant
+from progressbar_tracker._reader_clock import format_clock_time
 from progressbar_tracker._text import format_duration, parse_duration, sanitize_line
 from progressbar_tracker.cli.table import format_table
 
-from .connection import request
+from .connection import read_clock, request
 from .help import CommandGroup, list_examples
 from .options import json_option, print_json, refuse_value, terminal_width, url_option
 from .streams import print_note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from progressbar_tracker._reader_clock import Clock
 
 _TABLE_COLUMNS: Final = ("ID", "EXPECTED", "LAST START", "STATE", "RULE", "GRACE", "OWNER")
 
@@ -61,7 +65,8 @@ def schedule_set(
 ) -> None:  # fmt: skip
     """Set or replace the schedule of an item, which need not exist yet.
 
-    The server compares each expected start with the starts of the item's runs, whatever reports them.
+    Options that are left out have their defaults, and not the values of a former schedule. The server compares each
+    expected start with the starts of the item's runs, whatever reports them.
     """
     if (cron is None) is (every is None):
         raise click.UsageError("give either --cron or --every")
@@ -74,7 +79,9 @@ def schedule_set(
     if as_json:
         print_json(schedule)
         return
-    click.echo(f"{sanitize_line(item_id)}  expected {sanitize_line(schedule.get('next_at') or 'never')}")
+    next_start = _format_instant(schedule, "next_at", time.time(), read_clock()) or "never"
+    details = f"{_format_rule(schedule)}, grace {_format_grace(schedule)}"
+    click.echo(sanitize_line(f"{item_id}: expected {next_start} ({details})"))
 
 
 @schedule_group.command("ls", epilog=list_examples("schedule ls", "schedule ls --missed", "schedule ls --json"))
@@ -92,9 +99,9 @@ def schedule_ls(only_missed: bool, url: str | None, as_json: bool) -> None:
     if not schedules:
         print_note("No start was missed." if only_missed else "There is no schedule.")
         return
-    now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-    rows = [[sanitize_line(cell) for cell in _format_row(schedule, now)] for schedule in schedules]
-    click.echo("\n".join(format_table(rows, terminal_width(), _TABLE_COLUMNS, whole={0})))
+    now, clock = time.time(), read_clock()
+    rows = [[sanitize_line(cell) for cell in _format_row(schedule, now, clock)] for schedule in schedules]
+    click.echo("\n".join(format_table(rows, terminal_width(), _TABLE_COLUMNS, whole={0, 4}, optional=(6, 5, 2))))
 
 
 @schedule_group.command("delete", epilog=list_examples("schedule delete nightly-backup"))
@@ -107,24 +114,32 @@ def schedule_delete(item_ids: tuple[str, ...], url: str | None) -> None:
         print_note(f"Deleted the schedule of {sanitize_line(item_id)}.")
 
 
-def _format_row(schedule: Mapping[str, object], now: str) -> list[str]:
-    next_at = str(schedule.get("next_at") or "never")
-    state = "missed" if schedule.get("missed") else "expected now" if next_at <= now else "waiting"
-    every, grace = schedule.get("every"), schedule.get("grace")
-    rule = (
-        f"every {format_duration(float(every))}"
-        if isinstance(every, int | float)
-        else f"{schedule.get('cron')} {schedule.get('timezone')}"
-    )
+def _format_row(schedule: Mapping[str, object], now: float, clock: Clock) -> list[str]:
+    next_at = read_instant(schedule, "next_at")
+    is_open = next_at is not None and next_at <= now
     return [
-        str(schedule.get("id")), _shorten(next_at), _shorten(str(schedule.get("started_at") or "")), state, rule,
-        format_duration(float(grace)) if isinstance(grace, int | float) else "", str(schedule.get("owner") or ""),
+        str(schedule.get("id")), _format_instant(schedule, "next_at", now, clock) or "never",
+        _format_instant(schedule, "started_at", now, clock),
+        "missed" if schedule.get("missed") else "expected now" if is_open else "waiting",
+        _format_rule(schedule), _format_grace(schedule), str(schedule.get("owner") or ""),
     ]  # fmt: skip
 
 
-def _shorten(instant: str) -> str:
-    """Return an instant without its milliseconds."""
-    return instant.replace(".000Z", "Z")
+def _format_instant(schedule: Mapping[str, object], name: str, now: float, clock: Clock) -> str:
+    at = read_instant(schedule, name)
+    return "" if at is None else format_clock_time(at, now, clock)
+
+
+def _format_rule(schedule: Mapping[str, object]) -> str:
+    every = schedule.get("every")
+    if isinstance(every, int | float):
+        return f"every {format_duration(float(every))}"
+    return f"{schedule.get('cron')} {schedule.get('timezone')}"
+
+
+def _format_grace(schedule: Mapping[str, object]) -> str:
+    grace = schedule.get("grace")
+    return format_duration(float(grace)) if isinstance(grace, int | float) else ""
 
 
 CLI_COMMANDS: Final = (schedule_group,)

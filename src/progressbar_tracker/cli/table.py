@@ -205,9 +205,10 @@ def format_table(
         for column in whole:
             # A few longer texts do not push the other columns off the screen: their own lines are longer.
             widths[column] = max(min(display_width(line[column]), width // 2) for line in lines)
+        empty = {column for column in optional if not any(line[column] for line in lines[1:])}
+        columns = [column for column in columns if column not in empty]
         for column in optional:
-            is_empty = not any(line[column] for line in lines[1:])
-            if is_empty or _sum_widths([_get_least_width(widths[n], n in whole) for n in columns]) > width:
+            if column not in empty and _sum_widths([_get_least_width(widths[n], n in whole) for n in columns]) > width:
                 columns.remove(column)
         # The widest column shrinks, down to 8 characters.
         elastic = [column for column in columns if column not in whole]

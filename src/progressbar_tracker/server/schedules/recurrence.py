@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from progressbar_tracker._models import FieldError, check_seconds, check_text, format_value
+from progressbar_tracker._text import format_duration
 
 if TYPE_CHECKING:
     from progressbar_tracker.server.models import ScheduleRecord
@@ -53,7 +54,7 @@ def check_cron(value: object, field: str = "cron") -> str:
     try:
         next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise FieldError(field, f"{field} is no cron expression: {error} in {format_value(text)}") from None
+        raise FieldError(field, f"{field} must be a cron expression, not {format_value(text)}: {error}") from None
     except StopIteration:
         raise FieldError(field, f"{field} matches no instant: {format_value(text)}") from None
     return text
@@ -159,5 +160,6 @@ def _find_cron_start(cron: str, timezone: tzinfo, after: float) -> float | None:
 def _check_whole_seconds(field: str, value: object, lowest: int, highest: int) -> float:
     seconds = check_seconds(field, value)
     if not lowest <= seconds <= highest or seconds != math.floor(seconds):
-        raise FieldError(field, f"{field} must be {lowest} to {highest} whole seconds, not {format_value(value)}")
+        limits = f"{format_duration(lowest)} to {format_duration(highest)}"
+        raise FieldError(field, f"{field} must be {limits}, in whole seconds, not {seconds:g} s")
     return seconds

@@ -92,4 +92,8 @@ def _check_postgres(url: str) -> str:
 
 
 def _format_counts(items: int, runs: int, keys: int) -> str:
-    return f"{items:,} items, {runs:,} runs of the history, {keys:,} keys"
+    return f"{_count(items, 'item')}, {_count(runs, 'run')} of the history, {_count(keys, 'key')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
