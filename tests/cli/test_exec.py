@@ -127,6 +127,23 @@ def test_exec_title_replaces_the_command_line(run):
     assert "sh" not in done.run.description
 
 
+def test_exec_masks_secrets_in_the_command_line(run, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "value-of-the-token")
+    done = run("exec", "--", "true", "value-of-the-token", "--password=hunter2", "https://ci:hunter2@host/", "kept")
+    assert done.run.title == "true *** --password=*** https://***@host/ kept"
+
+
+def test_exec_sends_no_secret_of_the_command_line(shell):
+    assert shell.run("exec", "--id", "masked", "--", "true", "--password=hunter2").returncode == 0
+    assert shell.item("masked")["meta"]["command"] == "true --password=***"
+    assert "hunter2" not in str(shell.item("masked"))
+
+
+def test_exec_with_an_invalid_mask_shows_the_name_only(run, monkeypatch):
+    monkeypatch.setenv("PROGRESSBAR_MASK", "(")
+    assert run("exec", "--", "true", "--password=hunter2").run.title == "true"
+
+
 def test_exec_parse_moves_the_bar(run):
     done = run(*sh("for i in 1 2 3; do printf '\\r%d/4 [' $i; done; echo; echo out >&2", "--parse"))
     assert (done.run.completed, done.run.total, done.run.status) == (4, 4, "succeeded")

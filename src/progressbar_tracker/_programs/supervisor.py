@@ -27,7 +27,7 @@ from progressbar_tracker._sender.sender import STARTUP_TIMEOUT
 from progressbar_tracker._text import clean_text, format_duration
 from progressbar_tracker._tracking.creation import create_run
 from progressbar_tracker._tracking.run import Run
-from progressbar_tracker._tracking.tail import make_masker, make_tail, try_make_tail
+from progressbar_tracker._tracking.tail import find_mask_error, make_masker, make_tail, try_make_tail
 from progressbar_tracker._tracking.tracker import Tracker
 
 from .job_id import make_job_id
@@ -117,10 +117,11 @@ def supervise(
         ConfigError: The pattern for masks is invalid.
     """
     line = shlex.join(job.command)
+    shown = describe_command(job, environ)
     run = create_run(
         ProgramRun if parse else Run,
         id=make_job_id(job.name, line, None) if job.id is None else job.id,
-        title=line if job.title is None else job.title,
+        title=shown if job.title is None else job.title,
         group=job.group,
         notify=job.notify,
         deadline=job.deadline,
@@ -159,7 +160,7 @@ def supervise(
             bar.fail(str(error))
             raise
         signals.forward_to(process, relays, has_own_group=has_own_group)
-        meta = {"command": line, "pid": str(process.pid), "program": job.name}
+        meta = {"command": shown, "pid": str(process.pid), "program": job.name}
         _runtime.set_meta(**{name: clean_text(text, MAX_META_LENGTH) for name, text in meta.items()})
         bar.share()  # starts the item; short runs are sent too, because other processes refer to it
         if run.stop is not None and job.stop_signal is not None:
@@ -272,6 +273,13 @@ def exit_like_child(code: int) -> int:
         signal.signal(-code, signal.SIG_DFL)  # SIGKILL has no handler to set
     os.kill(os.getpid(), -code)
     return 128 - code  # process 1 of a container ignores the signal
+
+
+def describe_command(job: Job, environ: Mapping[str, str]) -> str:
+    """Return the command line with masked secrets: a shell has replaced the variables in it by their values."""
+    if find_mask_error(environ) is not None:
+        return job.name
+    return make_masker(environ).mask_text(shlex.join(job.command))
 
 
 def _start_process(

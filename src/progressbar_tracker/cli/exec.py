@@ -97,8 +97,8 @@ def execute(
 ) -> int:
     """Run any program as one item: running, then succeeded, or failed with the last line of its stderr.
 
-    The output passes through unchanged, and the exit code is the program's. The server shows the command line, also as
-    the title: set --title, and put secrets into the environment.
+    The output passes through unchanged, and the exit code is the program's. The server shows the command line with
+    masked secrets, also as the title: set --title, and put secrets into the environment.
     """
     name = os.path.basename(command[0])  # noqa: PTH119
     job = supervisor.Job(command, name, stop_signal=stop_signal, tail_lines=tail_lines, **item)
@@ -158,7 +158,7 @@ def _summarize(job: supervisor.Job, error: str | None, seconds: float) -> None:
     if os.environ.get(SUMMARY_VARIABLE) and job.id is not None:
         server_url = None if _runtime.is_disabled() else _runtime.get_sender().server_url
         url = None if server_url is None else build_item_url(server_url, job.id)
-        line = format_summary(job.title or shlex.join(job.command), error, seconds, url)
+        line = format_summary(job.title or supervisor.describe_command(job, os.environ), error, seconds, url)
         append_summary(os.environ, line)
 
 
