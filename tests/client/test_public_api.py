@@ -45,7 +45,9 @@ PUBLIC_NAMES = [
     "track",
 ]
 # Each is imported on first use. logging alone is half the cost of importing the package.
-LAZY_MODULES = {"httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib"}
+LAZY_MODULES = {
+    "httpx", "httpcore", "tqdm", "ssl", "asyncio", "logging", "click", "platformdirs", "tomllib", "html",
+}  # fmt: skip
 OPTIONAL_PACKAGES = (
     "celery",
     "dramatiq",
