@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ._fork import importing
+
+if TYPE_CHECKING:
+    from logging import LogRecord
 
 LOGGER_NAME: Final = "progressbar_tracker"
 DEBUG: Final = 10
@@ -52,3 +55,16 @@ def log(level: int, message: str, *args: object, exc_info: bool = False) -> None
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
         logger.log(level, message, *args, exc_info=exc_info, stacklevel=2)
+
+
+def _is_foreign_record(record: LogRecord) -> bool:
+    """Return whether a log record of httpx is about the program's own requests, and not the sender's."""
+    return record.threadName != "progressbar-sender"
+
+
+def silence_httpx() -> None:
+    """Suppress the lines of httpx about the sender's requests, whose URLs are in them."""
+    import logging
+
+    for name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks"):
+        logging.getLogger(name).addFilter(_is_foreign_record)  # the same filter twice is one filter

@@ -21,7 +21,7 @@ from ._endings import map_fatal_errors
 from ._environments.place import describe_place
 from ._errors import FOREIGN_REPLY_CODE, ConfigError, PermissionError, ProgressBarError
 from ._fork import importing, reset_after_fork
-from ._log import DEBUG, INFO, log
+from ._log import DEBUG, INFO, log, silence_httpx
 from ._models import MAX_META_ENTRIES, MAX_META_LENGTH
 from ._sender.reconciler import Reconciler
 from ._sender.sender import EXIT_TIMEOUT, REQUEST_TIMEOUT, Sender
@@ -31,7 +31,6 @@ from ._text import clean_text, get_script_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from logging import LogRecord
     from pathlib import Path
 
     from ._http.transport import HttpTransport
@@ -218,7 +217,7 @@ class HttpDelivery:
         self._permission_error: PermissionError | None = None
         self.key_source = key_source
         transport.open()  # with all that it imports
-        _silence_httpx()
+        silence_httpx()
 
     def __call__(self, ops: Sequence[Op], timeout: float, /) -> Sequence[OpResult]:
         """Deliver operations; see ``_sender.sender.Delivery``."""
@@ -487,15 +486,3 @@ def _collect_meta() -> dict[str, str]:
         clean_text(name, MAX_META_LENGTH): clean_text(text, MAX_META_LENGTH) for name, text in entries.items() if name
     }
     return dict(list(clean.items())[:MAX_META_ENTRIES])
-
-
-def _is_foreign_record(record: LogRecord) -> bool:
-    """Return whether a log record of httpx is about the program's own requests, and not the sender's."""
-    return record.threadName != "progressbar-sender"
-
-
-def _silence_httpx() -> None:
-    import logging
-
-    for name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "httpcore.socks"):
-        logging.getLogger(name).addFilter(_is_foreign_record)  # the same filter twice is one filter

@@ -49,7 +49,7 @@ class _DatabaseKeys:
     def __init__(self, database: str | None) -> None:
         with require_extra(SERVER_MISSING_MESSAGE):
             from progressbar_tracker.server.access.key_admin import KeyAdmin
-            from progressbar_tracker.server.models import serialize_key
+            from progressbar_tracker.server.access.keys import serialize_key
             from progressbar_tracker.server.settings import resolve_database
         with name_options({"database": database}):
             location = resolve_database(os.environ, database)

@@ -482,22 +482,6 @@ def credential_digest(type: KeyType, secret_hash: str) -> str:
     return digest(f"{type} {secret_hash}")
 
 
-def serialize_key(key: KeyRecord) -> dict[str, object]:
-    """Return a key without its hashes, for the HTTP API and the command line."""
-    return {
-        "key_id": key.key_id,
-        "name": key.name,
-        "type": key.type,
-        "group": key.group,
-        "read_tail": key.type == "admin" or key.reads_tails,
-        "created_at": rfc3339(key.created_at),
-        "expires_at": optional_rfc3339(key.expires_at),
-        "revoked_at": optional_rfc3339(key.revoked_at),
-        "previous_until": optional_rfc3339(key.previous_until),
-        "last_used_at": optional_rfc3339(key.last_used_at),
-    }
-
-
 def optional_rfc3339(instant: float | None) -> str | None:
     """Return an optional instant as RFC 3339 in UTC."""
     return None if instant is None else rfc3339(instant)

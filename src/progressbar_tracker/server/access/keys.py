@@ -23,7 +23,7 @@ from progressbar_tracker._models import (
     check_text,
     format_value,
 )
-from progressbar_tracker.server.models import KeyRecord, credential_digest, digest
+from progressbar_tracker.server.models import KeyRecord, credential_digest, digest, optional_rfc3339, rfc3339
 
 from .tokens import check_expiry
 
@@ -190,6 +190,22 @@ def _key_event(before: KeyRecord | None, after: KeyRecord) -> str | None:
     if after.revoked_at is not None and before.revoked_at is None:
         return "key revoked"
     return None if after.hash == before.hash else "key rotated"
+
+
+def serialize_key(key: KeyRecord) -> dict[str, object]:
+    """Return a key without its hashes, for the HTTP API and the command line."""
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "type": key.type,
+        "group": key.group,
+        "read_tail": key.type == "admin" or key.reads_tails,
+        "created_at": rfc3339(key.created_at),
+        "expires_at": optional_rfc3339(key.expires_at),
+        "revoked_at": optional_rfc3339(key.revoked_at),
+        "previous_until": optional_rfc3339(key.previous_until),
+        "last_used_at": optional_rfc3339(key.last_used_at),
+    }
 
 
 class Keyring:

@@ -9,7 +9,6 @@ from progressbar_tracker._version import VERSION
 from progressbar_tracker.server.access import keys
 from progressbar_tracker.server.http.response import Response, json_response
 from progressbar_tracker.server.items.validation import parse_instant
-from progressbar_tracker.server.models import serialize_key
 from progressbar_tracker.server.mutations import DropKey, SaveKey
 from progressbar_tracker.server.problems import ProblemError, field_problem, missing_field
 
@@ -43,7 +42,7 @@ async def list_keys(request: Request) -> Response:
     """``GET /api/v1/keys``."""
     if not await request.services.reload_credentials():
         request.services.credentials.refresh_keys()
-    return json_response({"keys": [serialize_key(record) for record in request.services.keyring.all()]})
+    return json_response({"keys": [keys.serialize_key(record) for record in request.services.keyring.all()]})
 
 
 async def create_key(request: Request) -> Response:
@@ -71,7 +70,7 @@ async def create_key(request: Request) -> Response:
         if len(request.services.keyring) >= keys.MAX_KEYS:
             raise ProblemError("too-many-keys", f"there are {keys.MAX_KEYS} keys, the most there may be")
         await _save_key(request.services, created.record, lambda: [DropKey(created.record.key_id)])
-    return json_response({**serialize_key(created.record), "key": created.secret}, 201)
+    return json_response({**keys.serialize_key(created.record), "key": created.secret}, 201)
 
 
 def _check_flag(body: Mapping[str, object], field: str) -> bool:
@@ -91,7 +90,7 @@ async def revoke_key(request: Request) -> Response:
             raise ProblemError("last-admin-key", "this is the last admin key that works: make another one first")
         record = keys.revoke_key(record, now)
         await _save_key(request.services, record)
-    return json_response(serialize_key(record))
+    return json_response(keys.serialize_key(record))
 
 
 async def rotate_key(request: Request) -> Response:
@@ -105,7 +104,7 @@ async def rotate_key(request: Request) -> Response:
         await _save_key(
             request.services, rotated.record, lambda: _undo_rotation(request.services, record, rotated.record)
         )
-    return json_response({**serialize_key(rotated.record), "key": rotated.secret})
+    return json_response({**keys.serialize_key(rotated.record), "key": rotated.secret})
 
 
 def _undo_rotation(services: Services, before: KeyRecord, after: KeyRecord) -> list[Write]:
