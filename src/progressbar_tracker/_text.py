@@ -303,7 +303,7 @@ def format_age(seconds: float) -> str:
     """Return how old something is, at a glance.
 
     >>> format_age(12.7), format_age(150), format_age(11520), format_age(40000), format_age(200000)
-    ('12 s', '2 min', '3 h 12 min', '11 h', '2 d')
+    ('12 s', '2 min', '3 h 12 min', '11 h', '2 days')
     """
     past = max(int(seconds), 0)
     if past < 60:
@@ -312,7 +312,7 @@ def format_age(seconds: float) -> str:
         return f"{past // 60} min"
     if past < 36000:
         return f"{past // 3600} h {past % 3600 // 60} min"
-    return f"{past // 3600} h" if past < 172800 else f"{past // 86400} d"
+    return f"{past // 3600} h" if past < 172800 else f"{past // 86400} days"
 
 
 _MAX_SECONDS: Final = 1e9  # 32 years: an estimate beyond that has no meaning

@@ -163,3 +163,31 @@ def test_recycled_row_does_not_animate_to_the_next_item(server, visit):
     assert row["isShown"]
     assert row["id"] != "i0"
     assert row["states"] == [["40 %", False, 0], ["90 %", True, 1], ["40 %", False, 0]]
+
+
+def test_group_without_running_items_counts_its_problems_only(visit, server):
+    server.put("import", group="nightly", total=5, completed=3, status="failed", error="no")
+    page = visit()
+    expect(page.locator(".group[data-group=nightly] .counts")).to_have_text("1 failed")
+
+
+def test_narrow_group_shows_its_problems_first(visit, server):
+    server.put("import", group="nightly", total=5, completed=3, status="failed", error="no")
+    server.put("export", group="nightly", total=5, completed=3)
+    page = visit(size={"width": 390, "height": 800})
+    counts = page.locator(".group[data-group=nightly] .counts")
+    expect(counts.locator(".failed")).to_be_visible()
+    expect(counts.locator(".running")).to_be_hidden()
+
+
+def test_ended_run_has_its_icon_beside_a_long_title(visit, server):
+    server.put("job", title="sh -c 'echo backup of /home; sleep 2; echo done; true'", total=1, completed=1,
+               status="succeeded")  # fmt: skip
+    server.delete("job")
+    page = visit(size={"width": 390, "height": 800})
+    run = page.locator("#recent .run").first
+    expect(run).to_contain_text("sleep 2")
+    icon, title = (run.locator(selector).bounding_box() for selector in (".state-icon", ".title"))
+    assert icon["y"] < title["y"] + title["height"]
+    assert title["y"] < icon["y"] + icon["height"]
+    assert icon["x"] + icon["width"] <= title["x"]

@@ -102,7 +102,7 @@ def test_missing_values_are_named_at_their_fields(server, visit):
 
 @pytest.mark.parametrize(("label", "value", "message"), [
     ("Cron expression", "* * *", "five fields"), ("Time zone", "Mars/Olympus", "must be a time zone"),
-    ("Grace", "1", "10 to 604800 whole seconds"),
+    ("Grace", "1", "10 s to 7 days, in whole seconds"),
 ])  # fmt: skip
 def test_refused_value_is_explained_at_its_field(visit, profile, label, value, message):
     page = visit("schedules")
@@ -175,3 +175,13 @@ def test_first_run_of_a_scheduled_item_opens_its_page(server, visit, profile, jo
     server.put(job, title="The first run")
     expect(page.get_by_role("heading", name="The first run")).to_be_visible()
     profile[1].clear()  # Chromium reports the 404
+
+
+def test_period_is_prose_and_absent_channels_are_hidden(visit, server):
+    """A period is words, not code; on a phone, a cell without channels has no label."""
+    server.set_schedule("sync", every=200_000, grace=600)
+    page = visit("schedules", size={"width": 390, "height": 800})
+    row = page.locator("tr[data-id=sync]")
+    expect(row).to_contain_text("every 2 days 8 h")
+    expect(row.locator("code")).to_have_count(0)
+    expect(row.locator("[data-label=Channels]")).to_be_hidden()

@@ -15,8 +15,8 @@ RANGE_LABELS: Final = (
     ("6h", "6 h", "Last 6 hours"),
     ("day", "Today", "Today"),
     ("24h", "24 h", "Last 24 hours"),
-    ("7d", "7 d", "Last 7 days"),
-    ("30d", "30 d", "Last 30 days"),
+    ("7d", "7 days", "Last 7 days"),
+    ("30d", "30 days", "Last 30 days"),
 )
 """The intervals of the page: value, label and accessible name."""
 

@@ -96,7 +96,7 @@ export function formatAge(seconds) {
   if (age < 60) return `${age} s`;
   if (age < 3600) return `${Math.floor(age / 60)} min`;
   if (age < 36000) return `${Math.floor(age / 3600)} h ${Math.floor((age % 3600) / 60)} min`;
-  return age < 172800 ? `${Math.floor(age / 3600)} h` : `${Math.floor(age / 86400)} d`;
+  return age < 172800 ? `${Math.floor(age / 3600)} h` : `${Math.floor(age / 86400)} days`;
 }
 
 /**

@@ -56,8 +56,10 @@ export class GroupHeading {
     const text = summaryText(summary);
     if (text !== this.#text) {
       this.#text = text;
-      const counts = describeCounts(summary).map(([state, count]) => createElement("span", { class: `count-of ${state}` }, count));
-      this.#counts.replaceChildren(...counts.flatMap((node, n) => (n === 0 ? [node] : [", ", node])));
+      const counts = describeCounts(summary);
+      // The comma belongs to its count: a narrow page hides the running ones, if there are problems.
+      this.#counts.replaceChildren(...counts.map(([state, count], n) =>
+        createElement("span", { class: `count-of ${state}` }, n < counts.length - 1 ? `${count}, ` : count)));
     }
     const { meanValue } = summary;
     this.#bar.hidden = meanValue === null;

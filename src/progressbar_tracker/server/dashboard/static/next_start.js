@@ -89,8 +89,8 @@ class NextStart {
     this.#part("missed").hidden = !isMissed;
     if (isMissed) this.#part("missed-at").replaceChildren(createTime(missed_at));
     this.#part("next").replaceChildren(next_at === null ? "never" : createTime(next_at), isOpen ? " (now)" : "");
-    const rule = every === null ? cron ?? "" : `every ${formatDuration(every)}`;
-    this.#part("rule").replaceChildren(createElement("code", {}, rule), every === null ? ` ${timezone}` : "");
+    const rule = every === null ? [createElement("code", { class: "cron" }, cron ?? ""), ` ${timezone}`] : [`every ${formatDuration(every)}`];
+    this.#part("rule").replaceChildren(...rule);
   }
 
   /** @param {string} name */

@@ -29,15 +29,15 @@ export function summarize(items) {
 }
 
 /**
- * Returns the counts that are not zero, such as [["running", "4 running"], ["failed", "1 failed"]]. The number of running
- * items is always one of them.
+ * Returns the counts that are not zero, such as [["running", "4 running"], ["failed", "1 failed"]], or "0 running" alone.
  *
  * @param {Summary} summary
  * @returns {["running" | "failed" | Condition, string][]}
  */
 export function describeCounts(summary) {
   const names = /** @type {const} */ (["running", ...CONDITIONS, "failed"]);
-  return names.filter((name) => name === "running" || summary[name] > 0).map((name) => [name, `${formatNumber(summary[name])} ${name}`]);
+  const shown = names.filter((name) => summary[name] > 0);
+  return (shown.length > 0 ? shown : [names[0]]).map((name) => [name, `${formatNumber(summary[name])} ${name}`]);
 }
 
 /** @param {Summary} summary */
