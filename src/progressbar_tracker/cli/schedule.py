@@ -101,7 +101,7 @@ def schedule_ls(only_missed: bool, url: str | None, as_json: bool) -> None:
         return
     now, clock = time.time(), read_clock()
     rows = [[sanitize_line(cell) for cell in _format_row(schedule, now, clock)] for schedule in schedules]
-    click.echo("\n".join(format_table(rows, terminal_width(), _TABLE_COLUMNS, whole={0, 4}, optional=(6, 5, 2))))
+    click.echo("\n".join(format_table(rows, terminal_width(), _TABLE_COLUMNS, whole={0, 1, 4}, optional=(6, 5, 2))))
 
 
 @schedule_group.command("delete", epilog=list_examples("schedule delete nightly-backup"))
