@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progressbar_tracker import ConfigError, ProgressBar, ProgressBarError
+from progressbar_tracker._http.event_stream import EventStream
 
 FUZZ_SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 odd_values = st.one_of(
@@ -72,8 +73,10 @@ def test_no_event_raises_foreign_error(body, name, event_id):
     event = f"id: {event_id}\nevent: {name}\ndata: ".encode("utf-8", "surrogatepass") + body + b"\n\n"
     head = {"content-type": "text/event-stream"}
     network = httpx.MockTransport(lambda request: httpx.Response(200, headers=head, content=iter([event])))
+    # Not time.sleep: a thread of another library may sleep meanwhile.
+    end = mock.patch.object(EventStream, "next_delay", side_effect=ConfigError("the end"))
     with ProgressBar("http://h", "key", auto_detect=False, transport=network) as pb:
-        with contextlib.suppress(ProgressBarError), mock.patch("time.sleep", side_effect=ConfigError("the end")):
+        with contextlib.suppress(ProgressBarError), end:
             for _ in pb.watch():
                 pass
 

@@ -12,7 +12,7 @@ import pytest
 def installed(install, recorder):
     install("atpbar")
     yield
-    atpbar.flush()
+    atpbar.funcs.shutdown()  # ends its thread; flush() starts another one
 
 
 @pytest.mark.parametrize("iterable", [range(3), [1, 2, 3], {1: 2}, {1: 2}.keys(), (1, 2)], ids=repr)
