@@ -67,6 +67,19 @@ def test_success_without_a_start_is_a_run(
     assert (item["status"], item["group"], item["owner"]) == ("succeeded", GROUP_NAME, "cron")
 
 
+@pytest.mark.parametrize("signals", [("",), ("/start", ""), ("/start",), ("/fail",)], ids=" ".join)
+def test_run_of_a_ping_counts_nothing(
+    module_server: RunningServer, http: httpx.Client, token: str, signals: tuple[str, ...]
+) -> None:
+    """It has no percentage: 0 % beside an end would be wrong."""
+    slug = f"uncounted-{'-'.join(signals).replace('/', '')}"
+    set_schedule(module_server, slug)
+    for signal in signals:
+        http.get(f"/ping/{token}/{slug}{signal}")
+    item = get_item(module_server, slug)
+    assert (item["completed"], item["total"]) == (0, None)
+
+
 def test_start_and_end_are_one_run(module_server: RunningServer, http: httpx.Client, token: str) -> None:
     set_schedule(module_server, "backup")
     http.get(f"/ping/{token}/backup/start")

@@ -86,7 +86,7 @@ def _apply_ping(
         return board.patch(slug, fields, now)
     if signal.kind == "log":
         raise _nothing_problem()
-    fields = {"run_id": run_id or secrets.token_hex(8), "group": record.group}
+    fields = {"run_id": run_id or secrets.token_hex(8), "group": record.group, "completed": 0}  # nothing is counted
     if item is not None:
         fields |= {"title": item.title, "weight": item.weight, "notify": list(item.notify)}
     if signal.kind == "end":
