@@ -251,6 +251,8 @@ class ChaosTest:
     def read_log(self):
         """Return the last lines of the server on the file."""
         log = self._crash.servers[0]._stderr
+        if log.closed:
+            return "(it has ended)"
         log.seek(0)
         return "".join(log.readlines()[-40:])
 

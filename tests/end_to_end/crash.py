@@ -262,6 +262,9 @@ def send_write(http, write):
     return http.request(write["op"].upper(), f"/api/v1/items/{write['id']}", json=body).status_code
 
 
+KEY_NAME = "of the test"
+
+
 class CredentialWriter:
     """Makes, rotates and revokes keys and shares."""
 
@@ -283,7 +286,7 @@ class CredentialWriter:
                 return
 
     def _key(self, http):
-        key = self._record("keys", http.post("/api/v1/keys", json={"type": "read", "name": "of the test"}))
+        key = self._record("keys", http.post("/api/v1/keys", json={"type": "read", "name": KEY_NAME}))
         index = len(self.checks)
         self.checks.append(("/api/key-info", key["key"], {200}))
         action = self._choose.random()
@@ -316,6 +319,14 @@ class CredentialWriter:
             status = http.get(path, headers={} if key is None else {"X-API-KEY": key}).status_code
             if status not in valid_statuses:
                 yield f"{path.partition('/s/')[0] or 'a share'} answers {status} instead of {sorted(valid_statuses)}"
+
+    def revoke_all(self, http):
+        """Revoke the keys and shares that are left, because a server has at most 1,000 of each."""
+        for key in http.get("/api/v1/keys").raise_for_status().json()["keys"]:
+            if key["name"] == KEY_NAME:
+                self._record("revocations", http.delete(f"/api/v1/keys/{key['key_id']}"))
+        for share in http.get("/api/v1/shares").raise_for_status().json()["shares"]:
+            self._record("shares revoked", http.delete(f"/api/v1/shares/{share['share_id']}"))
 
 
 class _UnavailableError(Exception):
@@ -534,6 +545,9 @@ class CrashTest:
             self._collect_faults(
                 lambda: [*self._check_restart(http), *self._check_convergence(http)], CONVERGENCE_SECONDS
             )
+            self._keeper.checks = []
+            with contextlib.suppress(httpx.TransportError, _UnavailableError):
+                self._keeper.revoke_all(http)
         for writer in self._writers:
             # Deleted items were checked, and close() checks them again.
             writer.bars = {name: bar for name, bar in writer.bars.items() if not bar.gone or bar in writer._working}
