@@ -28,7 +28,7 @@ def test_page_lists_schedules_with_missed_ones(server: RunningServer) -> None:
     assert 'href="items/a%2Fb"' in page
     assert "Europe/Paris" in page
     assert "phone" in page
-    assert re.search(r"<bdi>late</bdi></a> <strong>missed</strong> <time", page)
+    assert re.search(r'<bdi>late</bdi></a> <strong class="missed">missed</strong> <time', page)
 
 
 def test_pages_link_to_schedules_only_if_there_are_some(server: RunningServer) -> None:
