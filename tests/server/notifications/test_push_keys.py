@@ -242,7 +242,8 @@ def test_all_servers_adopt_the_rotated_key(
     (message,) = service.wait_for_messages(1)
     assert (message.public_key, message.document["renew"]) == (former, True)
     renewed = service.subscribe()
-    assert move(follower.client("read"), subscription, renewed, current).status_code == 200
+    moved = move(follower.client("read"), subscription, renewed, current).json()
+    wait_until(lambda: list_own(leader.client("read")) == [moved])  # before, it uses the former endpoint
     put_item(leader, run_id="next", status="failed")
     wait_until(lambda: service.list_messages(renewed))
     (message,) = service.list_messages(renewed)
