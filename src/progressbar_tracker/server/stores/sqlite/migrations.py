@@ -8,6 +8,7 @@ APPLICATION_ID: Final = 0x70627431
 """Marks the SQLite files of this program."""
 
 FILL_RUNS: Final = """INSERT INTO runs
+        (n, id, run_id, parent, "group", status, is_inner, started_at, ended_at, title, error)
     SELECT n, id, coalesce(json_extract(json, '$.run_id'), ''), nullif(json_extract(json, '$.parent'), ''), "group",
         status, status <> 'failed' AND coalesce(json_extract(json, '$.parent'), '') <> '',
         CAST(coalesce(nullif(json_extract(json, '$.started_at'), 0), json_extract(json, '$.created_at'), ended_at)
